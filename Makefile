@@ -1,0 +1,75 @@
+# The commands a person and CI run. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+VENV := .venv
+PYTHON := /usr/bin/python3
+BIN := $(VENV)/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# The demonstration has a folder of its own, so that it never meets a person's cluster.yaml.
+DEMO := images/out/demo
+
+.PHONY: help
+help: ## List these commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: packages $(VENV)/made ## Install system packages (packages.txt) and make the virtual environment
+
+.PHONY: packages
+packages:
+	@missing=""; PATH="$$PATH:/usr/sbin:/sbin"; \
+	while read -r job name provides _; do \
+	  case "$$job" in ""|"#") continue;; esac; \
+	  if [[ "$$provides" == /* ]]; then compgen -G "$$provides" > /dev/null; \
+	  else command -v "$$provides" > /dev/null; fi || missing+=" $${name/ARCH/$$(dpkg --print-architecture)}"; \
+	done < packages.txt; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -q; known=""; \
+	  for name in $$missing; do \
+	    if apt-cache show "$$name" > /dev/null 2>&1; then known+=" $$name"; \
+	    else echo "not in this release: $$name (pibake doctor says what it is for)"; fi; done; \
+	  echo "installing:$$known"; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$known; fi
+	@if [ ! -e /proc/sys/fs/binfmt_misc/register ]; then \
+	  $(SUDO) mount -t binfmt_misc none /proc/sys/fs/binfmt_misc && $(SUDO) update-binfmts --enable; fi || \
+	  echo "binfmt_misc could not be mounted: bases cannot be assembled here (pibake doctor base)"
+
+$(VENV)/made: pyproject.toml
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+	$(BIN)/pip install -q --upgrade pip
+	$(BIN)/pip install -q -e '.[dev]'
+	touch $@
+
+.PHONY: node3
+node3: setup ## Set up, bake node3 on debian-13, and boot it in QEMU to a health report
+	mkdir -p $(DEMO)
+	cd $(DEMO) && { [ -e cluster.yaml ] || $(CURDIR)/$(BIN)/pibake init --yes; }
+	cd $(DEMO) && $(CURDIR)/$(BIN)/pibake build --hostname node3
+	cd $(DEMO) && $(CURDIR)/$(BIN)/pibake boot node3
+
+.PHONY: test
+test: setup ## Run the linters and every test, with real QEMU boots
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+.PHONY: test-quick
+test-quick: setup ## Run everything that needs no boot and no base image
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest -m 'not boot and not base'
+
+.PHONY: bench
+bench: setup ## Print the speed figures, each beside its floor or peer
+	$(BIN)/python bench/bench.py
+
+.PHONY: format
+format: setup ## Format the sources
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: clean
+clean: ## Remove what was built here (the cache of bases stays)
+	rm -rf images/out dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,206 @@
+"""Speed figures, each beside its floor or its peer, measured in turn in one run on this machine.
+
+    make bench                        everything, in some minutes
+    bench/bench.py --quick            without virt-customize and without assembling debian-13 anew
+
+Figures are medians; a machine that does other things at the same time makes them wander, ratios less so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pibake import accel, bases, build, config, plan
+from pibake.cache import Cache
+from pibake.image import fat
+from pibake.image.clone import allocated
+from pibake.image.layout import boot_partition
+from pibake.plan import BaseRef
+from pibake.progress import Plain, size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PIBAKE = Path(sys.executable).with_name("pibake")
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW bench"
+
+
+@dataclass
+class Row:
+    """One line of the table: what was measured, against what, and the bound that is promised."""
+
+    what: str
+    seconds: float
+    peer: str = ""
+    peer_seconds: float = 0.0
+    bound: str = ""
+    holds: bool = True
+
+    def cells(self) -> list[str]:
+        ratio = f"{self.seconds / self.peer_seconds:.2f} x" if self.peer_seconds else ""
+        verdict = ("ok" if self.holds else "MISSED") if self.bound else ""
+        return [
+            self.what,
+            short(self.seconds),
+            self.peer,
+            short(self.peer_seconds),
+            ratio,
+            self.bound,
+            verdict,
+        ]
+
+
+def short(seconds: float) -> str:
+    if not seconds:
+        return ""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def once(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def median(action: Callable[[], object], runs: int) -> float:
+    action()
+    return statistics.median(once(action) for _ in range(runs))
+
+
+def paired(ours: Callable[[], object], theirs: Callable[[], object], runs: int) -> tuple[float, float]:
+    """Return the medians of both, run in turn so that a change of the machine's speed meets both."""
+    ours(), theirs()
+    pairs = [(once(ours), once(theirs)) for _ in range(runs)]
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+
+
+def command(*argv: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> None:
+    subprocess.run(argv, check=True, capture_output=True, env={**os.environ, **(env or {})}, cwd=cwd)
+
+
+def cluster(folder: Path, nodes: int) -> Path:
+    lines = [
+        "cluster: bench", "network: {subnet: 10.0.0.0/16, gateway: 10.0.0.1, dns: [10.0.0.1]}",
+        f"users: [{{name: ops, ssh_keys: ['{KEY}']}}]", "nodes:",
+    ]  # fmt: skip
+    lines += [
+        f"  - {{hostname: node{n}, address: 10.0.{n // 200 + 1}.{n % 200 + 10}/16}}" for n in range(nodes)
+    ]
+    path = folder / "cluster.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def start_up(folder: Path) -> list[Row]:
+    path = cluster(folder, 1000)
+    start = median(lambda: command(PIBAKE, "--help"), 10)
+    thousand = median(lambda: command(PIBAKE, "plan", "-c", path), 5)
+    floor = median(lambda: command(sys.executable, "-c", "pass"), 10)
+    return [
+        Row("pibake --help", start, "python3 -c pass", floor, "<= 150 ms", start <= 0.150),
+        Row("pibake plan, 1,000 nodes", thousand, "", 0, "<= 1.5 s", thousand <= 1.5),
+    ]
+
+
+def seeding(folder: Path, image: Path, base: bases.Base) -> Row:
+    """Measure rendering and writing one node's seed into a copy that is already there."""
+    decided = plan.plan(config.load(cluster(folder, 200), bases=("debian-13",)))
+    offset = boot_partition(image).start
+    nodes = iter(decided.nodes)
+
+    def one() -> None:
+        node = next(nodes)
+        keys = {user.name: [KEY] for user in node.users}
+        fat.write(image, offset, build.render_seed(node, base, offset, keys, 0).tree, epoch=0)
+
+    seconds = median(one, 50)
+    return Row("seed into a finished copy", seconds, "", 0, "<= 50 ms", seconds <= 0.050)
+
+
+def baking(folder: Path, base: bases.Base, runs: int) -> tuple[list[Row], float]:
+    """Measure a build beside a bare copy, and beside a copy with the digest that a build makes as well."""
+    path = cluster(folder, 1)
+    copy = folder / "copy.img"
+
+    def ours() -> None:
+        command(PIBAKE, "-q", "build", "-c", path, "--hostname", "node0", "-o", folder / "out")
+
+    def bare() -> None:
+        copy.unlink(missing_ok=True)
+        command("cp", "--sparse=always", "--reflink=auto", base.image, copy)
+
+    def digested() -> None:
+        bare()
+        command("sha256sum", copy)
+
+    seconds, floor = paired(ours, bare, runs)
+    again, both = paired(ours, digested, runs)
+    copy.unlink()
+    rows = [
+        Row("build of one node", seconds, "cp --sparse=always", floor, "<= 1.15 x", seconds <= 1.15 * floor),
+        Row("build of one node", again, "cp, then sha256sum", both, "<= 1.15 x", again <= 1.15 * both),
+    ]
+    return rows, seconds
+
+
+def customizing(folder: Path, base: bases.Base, ours: float) -> Row:
+    """Measure the peer that edits an image through a virtual machine, on the same copy and the same three files."""
+    copy = folder / "peer.img"
+    names = ("user-data", "meta-data", "network-config")
+    for name in names:
+        (folder / name).write_text("#cloud-config\n")
+    uploads = [word for name in names for word in ("--upload", f"{folder / name}:/boot/firmware/{name}")]
+    env = {"LIBGUESTFS_BACKEND": "direct"}
+    if not accel.kvm().works:
+        env["LIBGUESTFS_BACKEND_SETTINGS"] = "force_tcg"
+    command("cp", "--sparse=always", "--reflink=auto", base.image, copy)
+    copy.chmod(0o644)
+    theirs = once(lambda: command("virt-customize", "--no-network", "-a", copy, *uploads, env=env))
+    return Row("build of one node", ours, "virt-customize", theirs, ">= 5 x faster", ours * 5 <= theirs)
+
+
+def assembling(folder: Path) -> Row:
+    env = {"XDG_CACHE_HOME": str(folder / "cache")}
+    seconds = once(lambda: command(PIBAKE, "base", "build", "debian-13", env=env))
+    return Row("base build debian-13", seconds, "", 0, "<= 300 s", seconds <= 300)
+
+
+def show(rows: list[Row]) -> None:
+    table = [["what", "median", "beside", "median", "ratio", "bound", ""], *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in table) for column in range(7)]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=5, help="pairs of runs of the larger figures")
+    parser.add_argument(
+        "--quick", action="store_true", help="leave out virt-customize and the assembly of a base"
+    )
+    options = parser.parse_args()
+    base = bases.obtain(BaseRef(name="debian-13"), Cache(), Plain())
+    with tempfile.TemporaryDirectory(prefix="pibake-bench-", dir=Cache().root) as name:
+        folder = Path(name)
+        rows = start_up(folder)
+        baked, ours = baking(folder, base, options.runs)
+        rows += [*baked, seeding(folder, folder / "out/node0.img", base)]
+        if not options.quick:
+            rows += [customizing(folder, base, ours), assembling(folder)]
+        print(f"\n{os.cpu_count()} processors, Python {sys.version.split()[0]}; {base.name}: "
+              f"{size(base.image.stat().st_size)}, {size(allocated(base.image))} of it on disk\n")  # fmt: skip
+        show(rows)
+    sys.exit(0 if all(row.holds for row in rows) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The bases that have a name: `images/catalog.yaml`, and a catalogue of one's own, as values.
+
+`PIBAKE_CATALOG` in the environment names a second file in the same form, with its keys in `keys/` beside it; its
+bases come after pibake's own, and take the place of those with the same name.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pibake import resources
+from pibake.errors import PibakeError
+
+
+@dataclass(frozen=True)
+class Download:
+    """A base that its vendor publishes: which file, and what vouches for it.
+
+    Attributes:
+        vendor: name of the vendor; `PIBAKE_<VENDOR>_URL` in the environment replaces `url`.
+        url: where the vendor's tree begins, ending in a slash.
+        folder: folder of the file below `url`, ending in a slash.
+        file: shell pattern of the file's name; the newest match is taken.
+        sums: name of the list of sha256 digests in the same folder.
+        signature: name of the detached OpenPGP signature of `sums`.
+        keyring: file that holds the signing key.
+        fingerprint: that key's fingerprint.
+    """
+
+    vendor: str
+    url: str
+    folder: str
+    file: str
+    sums: str
+    signature: str
+    keyring: Path
+    fingerprint: str
+
+    @property
+    def location(self) -> str:
+        """Return the URL of the folder, on the mirror that the environment names if it names one."""
+        base = os.environ.get(f"PIBAKE_{self.vendor.upper()}_URL") or self.url
+        return f"{base.rstrip('/')}/{self.folder}"
+
+
+@dataclass(frozen=True)
+class Assemble:
+    """A base that is made here from a distribution's packages."""
+
+    suite: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One base of the catalogue."""
+
+    name: str
+    title: str
+    arch: str
+    boards: tuple[str, ...]
+    user: str
+    end_of_life: dt.date
+    notes: str
+    source: Download | Assemble
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all bases, in the catalogue's order."""
+    return tuple(_entries(os.environ.get("PIBAKE_CATALOG", "")))
+
+
+def entry(name: str) -> Entry:
+    """Return one base by its name; an unknown one is an error that suggests what was meant."""
+    found = _entries(os.environ.get("PIBAKE_CATALOG", "")).get(name)
+    if found:
+        return found
+    close = difflib.get_close_matches(name, names(), n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    raise PibakeError(f"there is no base called {name!r}", f"{meant}the catalogue has: {', '.join(names())}")
+
+
+@functools.cache
+def _entries(own: str) -> dict[str, Entry]:
+    entries = parse(resources.text("images", "catalog.yaml"), resources.path("images", "keys"))
+    if own:
+        path = Path(own)
+        try:
+            entries |= parse(path.read_text("utf-8"), path.parent / "keys")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+            raise PibakeError(
+                f"the catalogue {path} (from PIBAKE_CATALOG) cannot be used: {error!r}",
+                "docs/bases.md describes the form",
+            ) from error
+    return entries
+
+
+def parse(text: str, keys: Path) -> dict[str, Entry]:
+    """Return the entries of a catalogue, whose keys are in the folder `keys`; every value stays text."""
+    tree = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - BaseLoader makes only str, list and dict
+    vendors = tree.get("vendors", {})
+    return {name: _entry(name, fields, vendors, keys) for name, fields in tree["bases"].items()}
+
+
+def _entry(name: str, fields: dict[str, Any], vendors: dict[str, dict[str, str]], keys: Path) -> Entry:
+    rest = dict(fields)
+    download, assemble = rest.pop("download", None), rest.pop("assemble", None)
+    if (download is None) == (assemble is None):
+        raise ValueError(f"{name}: exactly one of download and assemble is needed")
+    if download:
+        vendor = dict(vendors[download["vendor"]])
+        source: Download | Assemble = Download(keyring=keys / vendor.pop("key"), **vendor, **download)
+    else:
+        source = Assemble(**assemble)
+    rest["boards"] = tuple(rest["boards"])
+    rest["end_of_life"] = dt.date.fromisoformat(rest["end_of_life"])
+    return Entry(name=name, source=source, **rest)

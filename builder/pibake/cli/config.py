@@ -1,0 +1,145 @@
+"""`pibake init`, `pibake plan` and `pibake schema`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pibake import config as configuration
+from pibake.errors import PibakeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibake.plan import NodePlan, Plan
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pibake init
+  pibake init --yes
+  pibake init --yes -o lab/cluster.yaml"""
+)
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing; make an SSH key if ~/.ssh has none.")
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path(configuration.FILE_NAME),
+    show_default=True, metavar="FILE", help="Where to write it.",
+)  # fmt: skip
+@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+def init(*, yes: bool, out: Path, force: bool) -> None:
+    """Write a commented cluster.yaml to start from.
+
+    It suggests the network of this host's default route and your SSH key, and describes three nodes.
+    """
+    from pibake.cli import starting
+
+    if out.exists() and not force:
+        raise PibakeError(f"{out} is already there", "--force overwrites it; -o writes to another file")
+    for line in starting.write(out, ask=not yes, force=force):
+        click.echo(line)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pibake plan
+  pibake plan --hostname node3 --json
+  pibake plan -c lab/cluster.yaml"""
+)
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), metavar="FILE",
+    help="The cluster.yaml  [default: the one in this or a parent folder]",
+)  # fmt: skip
+@click.option("--hostname", "hostnames", multiple=True, metavar="NAME",
+              help="Show this node only; may be given again.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the whole plan as JSON.")
+def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> None:
+    """Show what a build would do, and do nothing.
+
+    Every mistake in the cluster.yaml is reported at once, with its line and column.
+    """
+    from pibake import catalog
+    from pibake.plan import plan as decide
+
+    decided = decide(configuration.load(locate(config), bases=catalog.names()))
+    if hostnames:
+        decided = replace(decided, nodes=tuple(dict.fromkeys(map(decided.node, hostnames))))
+    if as_json:
+        click.echo(json.dumps(decided.to_json(), indent=2, ensure_ascii=False))
+    else:
+        _show(decided)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pibake schema > cluster.schema.json
+  (and in cluster.yaml, on the first line: # yaml-language-server: $schema=cluster.schema.json)"""
+)
+def schema() -> None:
+    """Print the JSON Schema of cluster.yaml, for completion in editors."""
+    click.echo(json.dumps(configuration.json_schema(), indent=2, ensure_ascii=False))
+
+
+def locate(config: Path | None) -> Path:
+    """Return the cluster.yaml that was named, or the one of this or a parent folder."""
+    path = config or configuration.find(Path.cwd())
+    if path is None:
+        raise PibakeError(
+            "there is no cluster.yaml in this folder or a parent folder",
+            "`pibake init` writes one; -c names one elsewhere; `pibake build --address ...` needs none",
+        )
+    return path
+
+
+def _show(decided: Plan) -> None:
+    """Print the network, the users and a table of nodes."""
+    wired, users = decided.nodes[0].wired, decided.nodes[0].users
+    gateway = f"gateway {wired.gateway}" if wired.gateway else "no gateway"
+    tagged = f", VLAN {wired.vlan}" if wired.vlan else ""
+    click.echo(f"cluster {decided.cluster}, domain {decided.domain}")
+    click.echo(
+        f"network {wired.address.network}, {gateway}, dns {', '.join(wired.nameservers) or 'none'}{tagged}"
+    )
+    for user in users:
+        click.echo(f"user {user.name}: {_login(user.ssh_keys, locked=not user.password_hash)}")
+    click.echo()
+    rows = [_row(node) for node in decided.nodes]
+    # rich would need half a second for a thousand rows, and cuts columns where a pipe has no width
+    widths = {
+        name: max(len(name), *(len(row[name]) for row in rows))
+        for name in rows[0]
+        if any(row[name] for row in rows)
+    }
+    head = "  ".join(name.ljust(width) for name, width in widths.items())
+    click.secho(head.rstrip(), bold=True)
+    click.echo(
+        "\n".join(
+            "  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip() for row in rows
+        )
+    )
+
+
+def _row(node: NodePlan) -> dict[str, str]:
+    """Return what the table says of a node; columns that are empty in every row are left out."""
+    return {
+        "node": node.hostname,
+        "address": str(node.wired.address),
+        "role": node.role,
+        "board": node.board,
+        "serial": node.serial,
+        "mac": node.wired.mac,
+        "base": str(node.base),
+        "overlays": ", ".join(overlay.name for overlay in node.overlays),
+        "labels": ", ".join(f"{key}={text}" for key, text in node.labels.items()),
+    }
+
+
+def _login(keys: Sequence[object], *, locked: bool) -> str:
+    count = f"{len(keys)} SSH key{'' if len(keys) == 1 else 's'}"
+    return f"{count}, {'no password' if locked else 'a password'}"

@@ -1,0 +1,144 @@
+"""cluster.yaml -> `Cluster`: what the user wrote, typed and checked, or every mistake in it at once.
+
+`load` decodes (`syntax`), composes and walks (`marks`), types (`model`, `check`), compares (`rules`) and looks
+for the files it names (`files`); what any of them finds is a `Problem`, and all are rendered together (`problems`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from pibake.errors import ConfigError, PibakeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from pibake.config.model import ClusterFile
+    from pibake.config.problems import Problem
+
+__all__ = ["FILE_NAME", "Cluster", "adhoc", "find", "json_schema", "load"]
+
+FILE_NAME = "cluster.yaml"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A checked cluster.yaml, with what was read from the files it names.
+
+    Attributes:
+        file: what the user wrote, typed.
+        source: the cluster.yaml, or None when the values came by flags.
+        files_read: the key files whose content is in `keys`.
+        keys: key file, as written -> its public keys.
+        overlays: overlay -> its folder.
+        images: image file, as written -> its absolute path.
+    """
+
+    file: ClusterFile
+    source: Path | None
+    files_read: tuple[Path, ...]
+    keys: Mapping[str, tuple[str, ...]]
+    overlays: Mapping[str, Path]
+    images: Mapping[str, Path]
+
+
+def find(start: Path) -> Path | None:
+    """Return the cluster.yaml of a folder or the nearest folder above it."""
+    folder = start.absolute()
+    return next((p for f in (folder, *folder.parents) if (p := f / FILE_NAME).is_file()), None)
+
+
+def load(path: Path, *, bases: Collection[str]) -> Cluster:
+    """Read a cluster.yaml.
+
+    Args:
+        path: the file.
+        bases: names of the base images there are.
+
+    Raises:
+        ConfigError: with every problem of the file, in the order of their places.
+    """
+    from pibake.config import marks  # noqa: PLC0415 - a tenth of a second that `--help` should not pay
+
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise PibakeError(
+            f"cannot read {path}: {error.strerror}", "`pibake init` writes one to start from"
+        ) from None
+    document = marks.parse(raw, _display(path))
+    return _checked(document.data, bases, path, document.problems, document.render)
+
+
+def adhoc(
+    *,
+    hostname: str,
+    base: str = "",
+    address: str = "",
+    gateway: str = "",
+    dns: Sequence[str] = (),
+    ssh_keys: Sequence[str] = (),
+    user: str = "",
+    bases: Collection[str],
+) -> Cluster:
+    """Return the cluster of one node that flags describe; the same rules, with flags named instead of lines.
+
+    Args:
+        hostname: the node's name, short or full.
+        base: a catalogue name, or `FILE#sha256=...` or `URL#sha256=...`; the default base unless given.
+        address: address with prefix; the subnet follows from it.
+        gateway: the router, if any.
+        dns: name servers; the gateway unless given.
+        ssh_keys: public keys, .pub files or https URLs.
+        user: who logs in with them; `pi` unless given.
+        bases: names of the base images there are.
+    """
+    from pibake.config import flags  # noqa: PLC0415 - as in `load`
+
+    data, missing = flags.values_of(
+        hostname=hostname, base=base, address=address, gateway=gateway, dns=dns, ssh_keys=ssh_keys, user=user
+    )
+    return _checked(data, bases, None, missing, flags.render)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of cluster.yaml."""
+    from pibake.config import schema  # noqa: PLC0415 - as in `load`
+
+    return schema.json_schema()
+
+
+def _checked(
+    data: Any,
+    bases: Collection[str],
+    source: Path | None,
+    found: Sequence[Problem],
+    render: Callable[[Iterable[Problem]], list[str]],
+) -> Cluster:
+    """Put values through every check; return the cluster, or raise with what was found before and here."""
+    from pibake.config import check, files, rules  # noqa: PLC0415 - as in `load`
+
+    folder = source.parent if source else Path.cwd()
+    named = files.Files(folder.absolute())
+    typed, shape = check.read(data)
+    problems = [*found, *shape, *rules.check(data, bases), *named.find(data)]
+    if typed is None or problems:
+        raise ConfigError(render(problems))
+    return Cluster(
+        file=typed,
+        source=source.absolute() if source else None,
+        files_read=tuple(named.read),
+        keys=MappingProxyType(named.keys),
+        overlays=MappingProxyType(named.overlays),
+        images=MappingProxyType(named.images),
+    )
+
+
+def _display(path: Path) -> str:
+    """Return a path as short as it can be from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -1,0 +1,138 @@
+"""The files a cluster.yaml names: public keys, overlays and images."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pibake import resources
+from pibake.config import accounts, values
+from pibake.config.check import value
+from pibake.config.problems import Bad, Loc, Problem, listing, nearest, show
+from pibake.config.rules import items
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_KEY_FILE = 256 * 1024
+
+
+@dataclass
+class Files:
+    """What was found, under the names the user wrote.
+
+    Attributes:
+        folder: where relative paths start: the folder of cluster.yaml.
+        keys: key file -> the keys in it.
+        overlays: overlay -> its folder.
+        images: image file -> its absolute path.
+        read: the files whose content was used.
+    """
+
+    folder: Path
+    keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    overlays: dict[str, Path] = field(default_factory=dict)
+    images: dict[str, Path] = field(default_factory=dict)
+    read: list[Path] = field(default_factory=list)
+
+    def find(self, data: Any) -> Iterator[Problem]:
+        """Look for every file the values name, and yield a problem for each that is of no use."""
+        for user in range(len(items(data, "users"))):
+            for key in range(len(value(data, ("users", user, "ssh_keys")) or ())):
+                yield from self._key(data, ("users", user, "ssh_keys", key, "file"))
+        owners: list[Loc] = [("defaults",), *(("nodes", index) for index in range(len(items(data, "nodes"))))]
+        for owner in owners:
+            yield from self._image(data, (*owner, "base", "file"))
+            yield from self._overlays(data, (*owner, "overlays"))
+
+    def path(self, written: str) -> Path:
+        """Return the absolute path that was meant."""
+        # unlike Path.expanduser, this one leaves a `~somebody` whom the host does not know as it is
+        return Path(self.folder, os.path.expanduser(written))  # noqa: PTH111
+
+    def _key(self, data: Any, loc: Loc) -> Iterator[Problem]:
+        written = value(data, loc)
+        if not _usable(written) or written in self.keys:
+            return
+        path = self.path(written)
+        self.keys[written] = ()
+        try:
+            self.keys[written] = accounts.key_file(_read(path))
+        except Bad as bad:
+            yield Problem(loc, f"cannot use {show(written)}: {bad.message}", bad.hint)
+        else:
+            self.read.append(path)
+
+    def _image(self, data: Any, loc: Loc) -> Iterator[Problem]:
+        written = value(data, loc)
+        if not _usable(written) or written in self.images:
+            return
+        path = self.path(written)
+        if path.is_file():
+            self.images[written] = path
+        else:
+            yield Problem(loc, f"there is no file {show(written)}", f"it was looked for at {path}")
+
+    def _overlays(self, data: Any, loc: Loc) -> Iterator[Problem]:
+        names = value(data, loc)
+        seen: set[str] = set()
+        for index, name in enumerate(names if isinstance(names, list) else ()):
+            if not _usable(name) or "/" in name:
+                continue
+            if names.index(name) < index:
+                yield Problem(
+                    (*loc, index),
+                    f"{show(name)} stands in `overlays` twice",
+                    "remove one of them",
+                    first=(*loc, names.index(name)),
+                )
+            if name in seen or name in self.overlays:
+                continue
+            seen.add(name)
+            places = [folder / name for folder in self._overlay_folders()]
+            found = next((place for place in places if place.is_dir()), None)
+            if found:
+                self.overlays[name] = found.absolute()
+            else:
+                yield self._no_overlay((*loc, index), name)
+
+    def _overlay_folders(self) -> tuple[Path, Path]:
+        return self.folder / "overlays", resources.path("overlays")
+
+    def _no_overlay(self, loc: Loc, name: str) -> Problem:
+        known = sorted(
+            {
+                entry.name
+                for folder in self._overlay_folders()
+                if folder.is_dir()
+                for entry in folder.iterdir()
+                if entry.is_dir()
+            }
+        )
+        hint = (
+            nearest(name, known)
+            or f"make the folder overlays/{name} beside cluster.yaml; there are: {listing(known)}"
+        )
+        return Problem(loc, f"there is no overlay {show(name)}", hint)
+
+
+def _usable(written: Any) -> bool:
+    """Tell whether a value can be a path at all; what cannot is told elsewhere."""
+    try:
+        return isinstance(written, str) and bool(values.filename(written))
+    except Bad:
+        return False
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.is_file() and path.stat().st_size > MAX_KEY_FILE:
+            raise Bad("it is too big for a file of keys", "name the file ending in .pub")
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise Bad("there is no such file", "`ssh-keygen -t ed25519` makes a key pair") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise Bad(f"{(reason or str(error)).lower()}", "name a .pub file you can read") from None

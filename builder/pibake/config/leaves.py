@@ -1,0 +1,69 @@
+"""The types of a cluster.yaml's single values: our parser for each, and what editors are told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, WithJsonSchema
+
+from pibake.config import accounts, kube, names, values
+from pibake.config.problems import Bad
+
+OURS = "value_error"
+"""What pydantic calls the error of a validator; in ours, `ctx["error"]` is the `Bad` that was raised."""
+TAGS = frozenset({"<text>", "<file>", "<url>"})
+"""What pydantic puts into an error's path to say which branch of a choice it took."""
+
+LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DNS_NAME = rf"^{LABEL}(\.{LABEL})*$"
+SCALAR = ["string", "number", "boolean"]
+"""Editors read YAML 1.2, where 12345678 is a number; pibake takes every value as it was typed."""
+
+
+def _leaf(parse: Callable[[str], Any], **schema: Any) -> tuple[PlainValidator, WithJsonSchema]:
+    """Return the annotations of a single value: our parser, and what editors are told."""
+
+    def validate(raw: object) -> object:
+        if not isinstance(raw, str):
+            # `check` says what stands here instead
+            raise Bad("a single value belongs here")
+        return parse(raw)
+
+    return PlainValidator(validate), WithJsonSchema({"type": "string", **schema})
+
+
+HostName = Annotated[str, *_leaf(names.hostname, type=SCALAR, pattern=DNS_NAME, maxLength=253)]
+ClusterName = Annotated[str, *_leaf(names.cluster, type=SCALAR, pattern=f"^{LABEL}$")]
+Domain = Annotated[str, *_leaf(names.domain, pattern=DNS_NAME, maxLength=253)]
+Subnet = Annotated[values.IPNetwork, *_leaf(values.subnet, pattern="^[0-9A-Fa-f.:]+/[0-9]{1,3}$")]
+Address = Annotated[values.IPAddress, *_leaf(values.address, pattern="^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$")]
+IP = Annotated[values.IPAddress, *_leaf(values.ip, pattern="^[0-9A-Fa-f.:]+$")]
+Vlan = Annotated[int, *_leaf(values.vlan, type="integer", minimum=1, maximum=4094)]
+Switch = Annotated[bool, *_leaf(values.boolean, type="boolean")]
+Mac = Annotated[str, *_leaf(values.mac, pattern="^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$")]
+Serial = Annotated[str, *_leaf(values.serial, type=SCALAR, pattern="^([0-9A-Fa-f]{8}){1,2}$")]
+Locale = Annotated[str, *_leaf(values.locale)]
+Timezone = Annotated[str, *_leaf(values.timezone)]
+Role = Annotated[str, *_leaf(kube.role, enum=list(kube.ROLES))]
+Board = Annotated[str, *_leaf(kube.board, enum=list(kube.BOARDS))]
+LabelKey = Annotated[str, *_leaf(kube.label_key)]
+LabelValue = Annotated[str, *_leaf(kube.label_value, type=SCALAR, maxLength=63)]
+Overlay = Annotated[str, *_leaf(values.overlay, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+FilePath = Annotated[str, *_leaf(values.filename, minLength=1)]
+ImageUrl = Annotated[str, *_leaf(values.image_url, format="uri", pattern="^https?://")]
+KeyUrl = Annotated[str, *_leaf(values.key_url, format="uri", pattern="^https://")]
+Sha256 = Annotated[str, *_leaf(values.sha256, type=SCALAR, pattern="^(sha256:)?[0-9A-Fa-f]{64}$")]
+UserName = Annotated[str, *_leaf(accounts.username, pattern="^[a-z_][a-z0-9_-]{0,31}$")]
+GroupName = Annotated[str, *_leaf(accounts.group, pattern="^[a-z_][a-z0-9_-]{0,31}$")]
+Shell = Annotated[str, *_leaf(accounts.shell, pattern="^/")]
+PasswordHash = Annotated[str, *_leaf(accounts.password_hash, pattern=r"^\$(6|5|y|gy|2[aby])\$")]
+KeyText = Annotated[str, *_leaf(accounts.public_key, pattern=r"^(ssh|ecdsa|sk)-\S+ \S+")]
+BaseName = Annotated[str, *_leaf(str)]
+
+
+def branch(raw: object) -> str:
+    """Say which branch of text, `file:` or `url:` a value takes."""
+    if not isinstance(raw, Mapping):
+        return "<text>" if isinstance(raw, str) or raw is None else "<file>"
+    return "<url>" if "url" in raw else "<file>"

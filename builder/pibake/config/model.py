@@ -1,0 +1,204 @@
+"""The shape of a cluster.yaml: every key, its type, its default and what it is for.
+
+The JSON Schema for editors and the reference in docs/cluster-yaml.md are made from this module.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from pibake.config import leaves
+
+DEFAULT_BASE = "debian-13"
+DEFAULT_DOMAIN = "home.arpa"
+
+
+class Strict(BaseModel):
+    """A mapping with known keys only, which does not change once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileBase(Strict):
+    """A base image in a local file."""
+
+    file: leaves.FilePath = Field(
+        description="Path of an image (raw, xz, gz, zip or zst), from the folder of cluster.yaml.",
+        examples=["images/raspios.img.xz"],
+    )
+    sha256: leaves.Sha256 = Field(description="SHA-256 digest of that file.", examples=["9f86d081...0f00a08"])
+
+
+class UrlBase(Strict):
+    """A base image to download."""
+
+    url: leaves.ImageUrl = Field(
+        description="Where to get an image (raw, xz, gz, zip or zst).",
+        examples=["https://files.lab.example/raspios.img.xz"],
+    )
+    sha256: leaves.Sha256 = Field(
+        description="SHA-256 digest of the download.", examples=["9f86d081...0f00a08"]
+    )
+
+
+Base = Annotated[
+    Annotated[leaves.BaseName, Tag("<text>")]
+    | Annotated[FileBase, Tag("<file>")]
+    | Annotated[UrlBase, Tag("<url>")],
+    Discriminator(leaves.branch),
+]
+
+
+class KeyFile(Strict):
+    """Public keys in a local file, one a line."""
+
+    file: leaves.FilePath = Field(
+        description="A .pub or authorized_keys file; ~ is your home, other paths start at cluster.yaml.",
+        examples=["~/.ssh/id_ed25519.pub"],
+    )
+
+
+class KeyAt(Strict):
+    """Public keys to download when the image is baked."""
+
+    url: leaves.KeyUrl = Field(
+        description="Where to get public keys, one a line; https only.",
+        examples=["https://github.com/me.keys"],
+    )
+
+
+Key = Annotated[
+    Annotated[leaves.KeyText, Tag("<text>")]
+    | Annotated[KeyFile, Tag("<file>")]
+    | Annotated[KeyAt, Tag("<url>")],
+    Discriminator(leaves.branch),
+]
+
+
+class Common(Strict):
+    """What a node can set, and `defaults` can set for all of them."""
+
+    role: leaves.Role | None = Field(
+        default=None,
+        description="server runs the control plane, agent the workload; agent unless set.",
+        examples=["server"],
+    )
+    board: leaves.Board | None = Field(
+        default=None, description="Which Raspberry Pi it is; generic unless set.", examples=["pi4"]
+    )
+    base: Base | None = Field(
+        default=None,
+        description=f"Base image: a name of the catalogue, or a file or URL with its sha256; {DEFAULT_BASE} unless set.",
+        examples=["debian-13"],
+    )
+    labels: dict[leaves.LabelKey, leaves.LabelValue] = Field(
+        default={},
+        description="Kubernetes labels; a node's are added to the defaults' and win.",
+        examples=[{"disk": "ssd"}],
+    )
+    overlays: tuple[leaves.Overlay, ...] | None = Field(
+        default=None,
+        description="Folders of files to lay over the root file system, in order: overlays/NAME beside cluster.yaml, or pibake's own; a node's list replaces the defaults'.",
+        examples=[["motd"]],
+    )
+    locale: leaves.Locale | None = Field(
+        default=None, description="Locale; C.UTF-8 unless set.", examples=["en_GB.UTF-8"]
+    )
+    timezone: leaves.Timezone | None = Field(
+        default=None, description="Time zone; Etc/UTC unless set.", examples=["Europe/Berlin"]
+    )
+
+
+class Defaults(Common):
+    """What every node gets unless it says otherwise."""
+
+
+class Node(Common):
+    """One board."""
+
+    hostname: leaves.HostName = Field(
+        description="Its name, short or with the cluster's domain.", examples=["node3"]
+    )
+    address: leaves.Address = Field(
+        description="Its fixed address inside the subnet; the prefix may be left out.",
+        examples=["192.168.10.13/24"],
+    )
+    mac: leaves.Mac | None = Field(
+        default=None,
+        description="MAC address of its Ethernet port; finds the right port, and the board on the wire.",
+        examples=["dc:a6:32:01:02:03"],
+    )
+    serial: leaves.Serial | None = Field(
+        default=None,
+        description="Serial number as in /proc/cpuinfo, or its last 8 digits; finds the board on the wire.",
+        examples=["10000000abcd1234"],
+    )
+
+
+class Network(Strict):
+    """The one wired network that all nodes are on."""
+
+    subnet: leaves.Subnet = Field(description="The subnet of all nodes.", examples=["192.168.10.0/24"])
+    gateway: leaves.IP | None = Field(
+        default=None,
+        description="The router; without it, nodes reach their own subnet only.",
+        examples=["192.168.10.1"],
+    )
+    dns: tuple[leaves.IP, ...] | None = Field(
+        default=None,
+        max_length=3,
+        description="Name servers, three at most; the gateway unless set.",
+        examples=[["192.168.10.1", "1.1.1.1"]],
+    )
+    search: tuple[leaves.Domain, ...] | None = Field(
+        default=None,
+        description="Domains to complete short names with; the cluster's domain unless set.",
+        examples=[["lab.example"]],
+    )
+    vlan: leaves.Vlan | None = Field(
+        default=None, description="VLAN id, if nodes are to tag their traffic.", examples=[10]
+    )
+
+
+class User(Strict):
+    """Someone who can log in to every node."""
+
+    name: leaves.UserName = Field(description="Login name.", examples=["ops"])
+    ssh_keys: tuple[Key, ...] = Field(
+        default=(),
+        description="Public keys that may log in: as text, from a file, or from a URL.",
+        examples=[[{"file": "~/.ssh/id_ed25519.pub"}]],
+    )
+    password_hash: leaves.PasswordHash | None = Field(
+        default=None,
+        description="Hash of a password for console and sudo, from `openssl passwd -6`; locked unless set. SSH takes keys only.",
+        examples=["$6$..."],
+    )
+    sudo: leaves.Switch = Field(
+        default=True, description="May become root without a password.", examples=[True]
+    )
+    groups: tuple[leaves.GroupName, ...] = Field(
+        default=(), description="Further groups.", examples=[["video"]]
+    )
+    shell: leaves.Shell = Field(default="/bin/bash", description="Login shell.", examples=["/bin/bash"])
+
+
+class ClusterFile(Strict):
+    """A Raspberry Pi Kubernetes cluster, for pibake."""
+
+    cluster: leaves.ClusterName = Field(description="Name of the cluster.", examples=["lab"])
+    domain: leaves.Domain = Field(
+        default=DEFAULT_DOMAIN,
+        description=f"Domain of the nodes; {DEFAULT_DOMAIN} (RFC 8375, for networks at home) unless set.",
+        examples=["lab.example"],
+    )
+    defaults: Defaults = Field(
+        default=Defaults(), description="What every node gets unless it says otherwise."
+    )
+    network: Network = Field(description="The wired network.")
+    users: tuple[User, ...] = Field(
+        min_length=1, description="Who can log in; at least one needs a key or a password hash."
+    )
+    nodes: tuple[Node, ...] = Field(min_length=1, description="The boards.")

@@ -1,0 +1,1 @@
+"""Disk images: partition tables, file systems in them, copies of them."""

@@ -1,0 +1,12 @@
+"""What will happen to every node: all defaults decided, nothing done yet.
+
+`plan` is pure: the same cluster gives the same plan, with no file, clock or network asked. A plan holds no secret,
+so it prints as JSON and is the dry run.
+"""
+
+from __future__ import annotations
+
+from pibake.plan.decide import plan
+from pibake.plan.values import BaseRef, Host, NodePlan, Overlay, Plan, SshKey, User, Wired, node_json
+
+__all__ = ["BaseRef", "Host", "NodePlan", "Overlay", "Plan", "SshKey", "User", "Wired", "node_json", "plan"]

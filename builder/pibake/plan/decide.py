@@ -1,0 +1,114 @@
+"""From what the user wrote to what will happen: every default is decided here."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
+from pibake.plan.values import BaseRef, Host, NodePlan, Overlay, Plan, SshKey, User, Wired
+
+if TYPE_CHECKING:
+    from pibake.config import Cluster
+    from pibake.config.model import Common, Network, Node
+    from pibake.config.model import User as WrittenUser
+
+ROLE = "agent"
+BOARD = "generic"
+LOCALE = "C.UTF-8"
+TIMEZONE = "Etc/UTC"
+
+
+def plan(cluster: Cluster) -> Plan:
+    """Decide everything about every node."""
+    file = cluster.file
+    users = tuple(_user(user, cluster) for user in file.users)
+    hosts = tuple(_host(node, file.domain) for node in file.nodes)
+    decide = _Decide(cluster, users, hosts)
+    sources = (*((cluster.source,) if cluster.source else ()), *cluster.files_read)
+    return Plan(file.cluster, file.domain, tuple(decide.node(node) for node in file.nodes), sources)
+
+
+@dataclass(frozen=True)
+class _Decide:
+    """What all nodes of a cluster share; `users` and `hosts` are the same objects in every node."""
+
+    cluster: Cluster
+    users: tuple[User, ...]
+    hosts: tuple[Host, ...]
+
+    def node(self, node: Node) -> NodePlan:
+        defaults = self.cluster.file.defaults
+        domain = self.cluster.file.domain
+        short = node.hostname.partition(".")[0]
+        labels = dict(sorted({**defaults.labels, **node.labels}.items()))
+        return NodePlan(
+            hostname=short,
+            fqdn=f"{short}.{domain}",
+            wired=_wired(node, self.cluster.file.network, domain),
+            role=node.role or defaults.role or ROLE,
+            labels=MappingProxyType(labels),
+            board=node.board or defaults.board or BOARD,
+            serial=node.serial or "",
+            base=self.base(node, defaults),
+            overlays=self.overlays(node, defaults),
+            users=self.users,
+            locale=node.locale or defaults.locale or LOCALE,
+            timezone=node.timezone or defaults.timezone or TIMEZONE,
+            hosts=self.hosts,
+        )
+
+    def base(self, node: Common, defaults: Common) -> BaseRef:
+        match node.base or defaults.base or DEFAULT_BASE:
+            case FileBase(file=file, sha256=digest):
+                return BaseRef(file=str(self.cluster.images[file]), sha256=digest)
+            case UrlBase(url=url, sha256=digest):
+                return BaseRef(url=url, sha256=digest)
+            case name:
+                return BaseRef(name=name)
+
+    def overlays(self, node: Common, defaults: Common) -> tuple[Overlay, ...]:
+        names = node.overlays if node.overlays is not None else defaults.overlays or ()
+        return tuple(Overlay(name, self.cluster.overlays[name]) for name in names)
+
+
+def _wired(node: Node, network: Network, domain: str) -> Wired:
+    fallback = (network.gateway,) if network.gateway else ()
+    servers = network.dns if network.dns is not None else fallback
+    return Wired(
+        address=ipaddress.ip_interface((node.address, network.subnet.prefixlen)),
+        gateway=network.gateway,
+        nameservers=tuple(str(server) for server in servers),
+        search=network.search if network.search is not None else (domain,),
+        vlan=network.vlan,
+        mac=node.mac or "",
+    )
+
+
+def _host(node: Node, domain: str) -> Host:
+    short = node.hostname.partition(".")[0]
+    return Host(str(node.address), f"{short}.{domain}", short)
+
+
+def _user(user: WrittenUser, cluster: Cluster) -> User:
+    keys: list[SshKey] = []
+    for written in user.ssh_keys:
+        match written:
+            case KeyFile(file=file):
+                keys += [SshKey(text, "", file) for text in cluster.keys[file]]
+            case KeyAt(url=url):
+                keys.append(SshKey("", url, url))
+            case text:
+                keys.append(SshKey(text, "", cluster.source.name if cluster.source else "--ssh-key"))
+    # the same key from two places is one key; its type and base64 say which it is, its comment does not
+    unique = {(tuple(key.text.split()[:2]), key.url): key for key in reversed(keys)}
+    return User(
+        name=user.name,
+        ssh_keys=tuple(reversed(unique.values())),
+        password_hash=user.password_hash or "",
+        sudo=user.sudo,
+        groups=tuple(dict.fromkeys(user.groups)),
+        shell=user.shell,
+    )

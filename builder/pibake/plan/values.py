@@ -1,0 +1,173 @@
+"""The values of a plan: frozen, typed, and with no secret but password hashes, which `to_json` leaves out."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pibake.errors import PibakeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+
+@dataclass(frozen=True)
+class SshKey:
+    """A public key: its text, or the URL it is still to be had from; `origin` says where it was named."""
+
+    text: str
+    url: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class User:
+    """Someone who can log in; an empty `password_hash` is a locked password."""
+
+    name: str
+    ssh_keys: tuple[SshKey, ...]
+    password_hash: str
+    sudo: bool
+    groups: tuple[str, ...]
+    shell: str
+
+
+@dataclass(frozen=True)
+class BaseRef:
+    """A base image: a name of the catalogue, or a URL or absolute path with its SHA-256."""
+
+    name: str = ""
+    url: str = ""
+    file: str = ""
+    sha256: str = ""
+
+    def __str__(self) -> str:
+        return self.name or self.url or self.file
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A folder of files to lay over the root file system."""
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Wired:
+    """The Ethernet port: fixed address, routes, resolver; an empty `mac` means whichever port there is."""
+
+    address: Interface
+    gateway: Address | None
+    nameservers: tuple[str, ...]
+    search: tuple[str, ...]
+    vlan: int | None
+    mac: str
+
+
+@dataclass(frozen=True)
+class Host:
+    """One line of /etc/hosts."""
+
+    address: str
+    fqdn: str
+    hostname: str
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """Everything that makes a node this node; `serial` is the low 8 hex digits, empty where not known.
+
+    Every node can be a key of a dict; what all nodes share is left out of its hash.
+    """
+
+    hostname: str
+    fqdn: str
+    wired: Wired
+    role: str
+    labels: Mapping[str, str] = field(hash=False)
+    board: str
+    serial: str
+    base: BaseRef
+    overlays: tuple[Overlay, ...]
+    users: tuple[User, ...] = field(hash=False)
+    locale: str
+    timezone: str
+    hosts: tuple[Host, ...] = field(hash=False)
+
+    @property
+    def image_name(self) -> str:
+        """The file name of its card image."""
+        return f"{self.hostname}.img"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will happen; `sources` are the files it was read from (for dates)."""
+
+    cluster: str
+    domain: str
+    nodes: tuple[NodePlan, ...]
+    sources: tuple[Path, ...]
+
+    def node(self, name: str) -> NodePlan:
+        """Return a node by its short or full name."""
+        for node in self.nodes:
+            if name.lower() in {node.hostname, node.fqdn}:
+                return node
+        names = [node.hostname for node in self.nodes]
+        close = difflib.get_close_matches(name.lower().partition(".")[0], names, n=1)
+        some = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        hint = f"did you mean `{close[0]}`?" if close else f"its nodes are {some}"
+        raise PibakeError(f"the cluster {self.cluster} has no node {name}", hint)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON values; of a password hash only whether there is one."""
+        return {
+            "cluster": self.cluster,
+            "domain": self.domain,
+            "sources": [str(path) for path in self.sources],
+            "nodes": [node_json(node) for node in self.nodes],
+        }
+
+
+def node_json(node: NodePlan) -> dict[str, Any]:
+    """Return one node as JSON values, as in `Plan.to_json`."""
+    wired = node.wired
+    return {
+        "hostname": node.hostname,
+        "fqdn": node.fqdn,
+        "image": node.image_name,
+        "address": str(wired.address),
+        "gateway": str(wired.gateway) if wired.gateway else None,
+        "nameservers": list(wired.nameservers),
+        "search": list(wired.search),
+        "vlan": wired.vlan,
+        "mac": wired.mac or None,
+        "serial": node.serial or None,
+        "role": node.role,
+        "labels": dict(node.labels),
+        "board": node.board,
+        "base": {key: text for key, text in vars(node.base).items() if text},
+        "overlays": [{"name": overlay.name, "path": str(overlay.path)} for overlay in node.overlays],
+        "users": [_user_json(user) for user in node.users],
+        "locale": node.locale,
+        "timezone": node.timezone,
+    }
+
+
+def _user_json(user: User) -> dict[str, Any]:
+    return {
+        "name": user.name,
+        "ssh_keys": [vars(key) for key in user.ssh_keys],
+        "password": bool(user.password_hash),
+        "sudo": user.sudo,
+        "groups": list(user.groups),
+        "shell": user.shell,
+    }

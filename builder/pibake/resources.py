@@ -1,0 +1,85 @@
+"""Files that belong to pibake but are not Python: templates, overlays, catalogue, keys, package list."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+@functools.cache
+def root() -> Path:
+    """Return the folder that holds `cloud-init/`, `images/`, `overlays/`: inside a wheel, or the checkout."""
+    packaged = Path(__file__).parent / "_data"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2]
+
+
+def path(*parts: str) -> Path:
+    """Return the path of one data file or folder."""
+    return root().joinpath(*parts)
+
+
+def text(*parts: str) -> str:
+    """Return the content of one data file."""
+    return path(*parts).read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A line of packages.txt: a Debian package, what it gives, and which job needs it."""
+
+    job: str
+    name: str
+    provides: str
+    why: str
+
+
+@functools.cache
+def packages() -> tuple[Package, ...]:
+    """Return the system packages pibake uses, in the order of packages.txt."""
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    rows = [line.split(None, 3) for line in text("packages.txt").splitlines() if not line.startswith("#")]
+    return tuple(
+        Package(job, name.replace("ARCH", architecture), provides, why) for job, name, provides, why in rows
+    )
+
+
+def render(name: str, /, **values: Any) -> str:
+    """Render the Jinja template at `name` below the data root; an undefined name is an error.
+
+    Templates of free-text formats use the filter `line`, which refuses newlines; YAML values go through
+    `tojson`, since every JSON value is a YAML value.
+    """
+    return _environment().get_template(name).render(**values)
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    import jinja2  # noqa: PLC0415 - a tenth of a second that `--help` should not pay
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(root()),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - nothing here is HTML; see `render` for what escapes values
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["line"] = _line
+    environment.filters["b64encode"] = lambda data: base64.b64encode(data).decode()
+    environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return environment
+
+
+def _line(value: object) -> str:
+    text = str(value)
+    if any(ord(c) < 32 or c in "\x7f\x85\u2028\u2029" for c in text):
+        raise ValueError(f"{text!r} holds a control character and cannot stand on one line")
+    return text

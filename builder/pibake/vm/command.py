@@ -1,0 +1,65 @@
+"""The QEMU command line of a test boot."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+REPORT_PORT = "io.pibake.report"
+
+
+def command(
+    folder: Path,
+    disk: Path,
+    *,
+    files: Mapping[str, str],
+    node: Mapping[str, Any],
+    accelerator: str,
+    ssh_port: int,
+    memory: int,
+) -> list[str | Path]:
+    """Return the command that boots `disk` with a kernel of its own; sockets and the report go into `folder`."""
+    cpu = "host" if accelerator == "kvm" else "cortex-a72"
+    engine = accelerator if accelerator == "kvm" else "tcg,thread=multi"
+    initramfs = ["-initrd", files["initramfs"]] if files["initramfs"] else []
+    return [
+        "qemu-system-aarch64", "-M", "virt", "-cpu", cpu, "-accel", engine,
+        "-smp", str(min(4, os.cpu_count() or 1)), "-m", str(memory),
+        "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
+        "-kernel", files["kernel"], *initramfs, "-append", files["cmdline"],
+        "-drive", f"file={disk},format=qcow2,if=none,id=disk,cache=unsafe,discard=unmap",
+        "-device", "virtio-blk-device,drive=disk",
+        "-netdev", network(node, ssh_port),
+        "-device", "virtio-net-device,netdev=net" + (f",mac={node['mac']}" if node["mac"] else ""),
+        "-device", "virtio-rng-device",
+        "-device", "virtio-serial-device",
+        "-chardev", f"file,id=report,path={folder / 'report'}",
+        "-device", f"virtserialport,chardev=report,name={REPORT_PORT}",
+        "-qmp", f"unix:{folder / 'qmp'},server=on,wait=off",
+    ]  # fmt: skip
+
+
+def network(node: Mapping[str, Any], port: int) -> str:
+    """Return QEMU's `-netdev` for a node with a static address: its own subnet, cut off from everything.
+
+    `restrict=on` lets nothing out of the machine; only the host's loopback port reaches its SSH server. The
+    built-in servers get addresses that the node does not have: an answer from them to duplicate address detection
+    would take its own address away from it.
+    """
+    inside = ipaddress.ip_interface(node["address"])
+    if inside.version == 6 or inside.network.num_addresses < 8 or node["vlan"]:
+        return "user,id=net,restrict=on"
+    gateway = ipaddress.ip_address(node["gateway"]) if node["gateway"] else None
+    taken = {inside.ip, gateway}
+    last = int(inside.network.broadcast_address) - 1
+    free = [a for a in (ipaddress.ip_address(last - n) for n in range(5)) if a not in taken]
+    host = gateway or free.pop()
+    return (
+        f"user,id=net,restrict=on,net={inside.network},host={host},dns={free[0]},dhcpstart={free[1]},"
+        f"hostfwd=tcp:127.0.0.1:{port}-{inside.ip}:22"
+    )

@@ -1,0 +1,108 @@
+"""What `pibake boot` does when a machine does not come up, and how it finds out what runs here."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibake import accel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder)}
+    argv = [sys.executable, "-m", "pibake", *arguments]
+    return subprocess.Popen(
+        argv,
+        cwd=folder,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def pibake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    child = start(folder, *arguments)
+    out, err = child.communicate()
+    return subprocess.CompletedProcess(arguments, child.returncode, out, err)
+
+
+def machines(folder: Path) -> list[str]:
+    """The QEMU processes whose disks are below `folder`."""
+    lines = (path.read_bytes().decode("utf-8", "replace") for path in commands())
+    return [line for line in lines if "qemu-system" in line and str(folder) in line]
+
+
+def commands() -> Iterator[Path]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            path.read_bytes()
+            yield path
+
+
+@pytest.fixture
+def silent(small_base: Path, tmp_path: Path) -> Path:
+    """A folder with the image of a node whose kernel does nothing."""
+    digest = hashlib.sha256(small_base.read_bytes()).hexdigest()
+    built = pibake(
+        tmp_path, "build", "--hostname", "n1", "--base", f"{small_base}#sha256={digest}", "--address", "10.1.0.5/24",
+        "--gateway", "10.1.0.1", "--ssh-key", KEY,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    return tmp_path
+
+
+def test_a_kernel_that_says_nothing_is_given_up_after_the_time_limit(silent: Path) -> None:
+    done = pibake(silent, "boot", "n1", "--timeout", "5")
+    assert done.returncode == 1
+    assert "n1.img: no health report within 5 s" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(silent.glob("pibake-boot-*"))
+    assert not machines(silent)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_a_boot_ends_its_machine(silent: Path, number: signal.Signals) -> None:
+    child = start(silent, "boot", "n1", "--timeout", "60")
+    deadline = time.monotonic() + 30
+    while not machines(silent) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(machines(silent)) == 1
+    child.send_signal(number)
+    _, err = child.communicate()
+    assert "Traceback" not in err
+    time.sleep(0.5)
+    assert not machines(silent)
+
+
+def test_an_image_that_was_not_built_is_an_error_with_the_command_that_builds_it(tmp_path: Path) -> None:
+    done = pibake(tmp_path, "boot", "node7")
+    assert done.returncode == 1
+    assert "there is no images/out/node7.img" in done.stderr
+    assert "pibake build --hostname node7" in done.stderr
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "x86_64"])
+def test_the_probe_hears_a_guest_that_runs(machine: str) -> None:
+    assert accel.probe("tcg", machine, limit=20).works
+
+
+def test_the_probe_gives_up_on_a_guest_that_hangs() -> None:
+    verdict = accel.probe("tcg", "aarch64", limit=0.0)
+    assert not verdict.works
+    assert "could not say one character" in verdict.reason

@@ -1,0 +1,45 @@
+"""Whole rendered seeds, as they stand on a card; `pytest --update-golden` writes them anew."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibake.seed import seed
+from pibake.tree import File, Tree
+
+if TYPE_CHECKING:
+    from pibake.plan import NodePlan
+
+HERE = Path(__file__).parent
+CMDLINE = "console=serial0,115200 console=tty1 root=LABEL=writable rootfstype=ext4 rootwait fixrtc\n"
+
+
+@pytest.mark.parametrize("name", ["plain", "vlan-ipv6-overlay"])
+def test_the_seed_is_as_it_was(name: str, plain_node: NodePlan, *, update_golden: bool) -> None:
+    node, overlay, path = plain_node, Tree(), "cmdline.txt"
+    if name == "vlan-ipv6-overlay":
+        wired = dataclasses.replace(
+            node.wired,
+            address=ipaddress.ip_interface("fd00::13/64"),
+            gateway=ipaddress.ip_address("fd00::1"),
+            nameservers=("fd00::1",),
+            vlan=10,
+            mac="dc:a6:32:01:02:03",
+        )
+        node = dataclasses.replace(node, wired=wired)
+        overlay, path = Tree({"etc/motd": File(b"hello\n")}), "current/cmdline.txt"
+    keys = {user.name: [key.text for key in user.ssh_keys] for user in node.users}
+    tree = seed(node, keys, overlay, cmdline=CMDLINE, cmdline_path=path, epoch=1_700_000_000).tree
+    if update_golden:
+        tree.write(HERE / name)
+    expected = {
+        file.relative_to(HERE / name).as_posix(): file.read_text("utf-8")
+        for file in (HERE / name).rglob("*")
+        if file.is_file()
+    }
+    assert {path: file.data.decode() for path, file in tree} == expected

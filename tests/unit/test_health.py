@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from pibake.health import fingerprint, judge
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"
+FLAGS = "cgroup_enable=cpuset cgroup_memory=1 cgroup_enable=memory"
+DISK = 8 << 30
+MANIFEST: dict[str, Any] = {
+    "node": {
+        "hostname": "node3", "fqdn": "node3.lab.example", "address": "10.0.0.3/24", "gateway": "10.0.0.1",
+        "nameservers": ["10.0.0.1"], "search": ["lab.example"], "timezone": "Etc/UTC",
+        "users": [{"name": "ops", "sudo": True, "shell": "/bin/bash"}],
+    },
+    "hosts": [{"address": "10.0.0.3", "fqdn": "node3.lab.example", "hostname": "node3"}],
+    "ssh_keys": {"ops": [KEY]},
+    "instance_id": "pibake-1",
+    "source_date_epoch": 1000,
+}  # fmt: skip
+REPORT: dict[str, Any] = {
+    "hostname": "node3", "fqdn": "node3.lab.example", "addresses": {"eth0": ["10.0.0.3/24"]},
+    "routes": [{"to": "default", "via": "10.0.0.1", "dev": "eth0"}],
+    "dns": {"servers": ["10.0.0.1"], "search": ["lab.example"]},
+    "hosts": ["10.0.0.3 node3.lab.example node3"],
+    "users": {"ops": {"keys": [fingerprint(KEY)], "sudo": True, "shell": "/bin/bash"}},
+    "cgroup": {"version": 2, "controllers": ["cpuset", "cpu", "memory", "pids"]},
+    "cmdline": f"root=LABEL=writable {FLAGS}", "timezone": "Etc/UTC", "system": "running", "failed_units": {},
+    "cloud_init": {"version": "25.1", "datasource": "DataSourceNoCloud [seed=x]", "instance_id": "pibake-1",
+                   "errors": [], "warnings": [], "deprecations": ["old"]},
+    "firstboot": {"stage": "ready", "status": "ok", "detail": ""}, "clock": 1005.0, "root_bytes": int(DISK * 0.9),
+}  # fmt: skip
+
+
+def wrong(report: dict[str, Any]) -> dict[str, str]:
+    return {check.name: check.problem for check in judge(report, MANIFEST, disk_bytes=DISK) if not check.ok}
+
+
+def test_a_node_that_is_as_its_manifest_says_is_healthy() -> None:
+    assert wrong(REPORT) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "check"),
+    [
+        (["hostname"], "debian", "hostname"),
+        (["fqdn"], "node3", "full name"),
+        (["addresses"], {"eth0": ["10.0.0.4/24"]}, "address"),
+        (["addresses"], {}, "address"),
+        (["routes"], [], "default route"),
+        (["dns", "servers"], ["1.1.1.1"], "name servers"),
+        (["dns", "search"], [], "search domains"),
+        (["hosts"], [], "/etc/hosts"),
+        (["users"], {}, "user ops"),
+        (["users", "ops", "keys"], [], "user ops"),
+        (["users", "ops", "keys"], [fingerprint(KEY), "SHA256:foreign"], "user ops"),
+        (["users", "ops", "sudo"], False, "user ops"),
+        (["cgroup", "controllers"], ["cpu", "cpuset", "pids"], "cgroup controllers"),
+        (["cmdline"], "root=x", "kernel flags"),
+        (["cmdline"], f"{FLAGS} {FLAGS}", "kernel flags"),
+        (["timezone"], "Europe/Berlin", "time zone"),
+        (["system"], "degraded", "systemd"),
+        (["failed_units"], {"a.service": "it broke"}, "failed units"),
+        (["cloud_init", "datasource"], "DataSourceNone", "cloud-init"),
+        (["cloud_init", "instance_id"], "pibake-2", "instance-id"),
+        (["cloud_init", "errors"], ["boom"], "cloud-init errors"),
+        (["cloud_init", "warnings"], ["hm"], "cloud-init warnings"),
+        (["firstboot"], {}, "first boot"),
+        (["firstboot"], {"stage": "network", "status": "failed", "detail": "no cable"}, "first boot"),
+        (["clock"], 900.0, "clock"),
+        (["root_bytes"], 2 << 30, "root file system"),
+    ],
+)
+def test_each_thing_that_is_wrong_is_found_and_named(path: list[str], value: object, check: str) -> None:
+    report = copy.deepcopy(REPORT)
+    place = report
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    assert list(wrong(report)) == [check]

@@ -1,0 +1,171 @@
+"""The plan: every default decided, and no secret in it."""
+
+from __future__ import annotations
+
+import json
+import time
+from ipaddress import IPv4Interface, ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibake import config
+from pibake.errors import PibakeError
+from pibake.plan import BaseRef, Host, Overlay, Plan, plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BASES = ("debian-13", "ubuntu-24.04")
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINPT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT"
+HASH = "$6$salt$" + "hunter2" * 12 + "xx"
+FULL = f"""\
+cluster: lab
+domain: lab.example
+defaults:
+  base: ubuntu-24.04
+  board: pi4
+  labels: {{site: attic, disk: hdd}}
+  overlays: [motd]
+  timezone: Europe/Berlin
+network: {{subnet: 192.168.10.0/24, gateway: 192.168.10.1, dns: [9.9.9.9], search: [a.example, b.example], vlan: 10}}
+users:
+  - {{name: ops, ssh_keys: ["{KEY} me", {{file: k.pub}}, {{url: https://github.com/me.keys}}], groups: [video, video]}}
+  - {{name: sam, password_hash: "{HASH}", sudo: false, shell: /bin/sh}}
+nodes:
+  - {{hostname: node3.lab.example, address: 192.168.10.13/24, labels: {{disk: ssd}}, overlays: [], serial: 10000000ABCD1234}}
+  - {{hostname: node4, address: 192.168.10.14, role: server, board: pi5, mac: DC-A6-32-01-02-03,
+     base: {{file: a.img, sha256: {"F" * 64}}}, timezone: Etc/UTC, locale: en_GB.UTF-8}}
+"""
+SMALL = f"""\
+cluster: lab
+network: {{subnet: 192.168.10.0/24, gateway: 192.168.10.1}}
+users: [{{name: ops, ssh_keys: ["{KEY}"]}}]
+nodes: [{{hostname: node3, address: 192.168.10.13}}]
+"""
+
+
+def planned(folder: Path, text: str) -> Plan:
+    (folder / "overlays/motd").mkdir(parents=True, exist_ok=True)
+    (folder / "a.img").touch()
+    (folder / "k.pub").write_text(f"{KEY} again\n{KEY.replace('PT', 'PU')} other\n")
+    path = folder / "cluster.yaml"
+    path.write_text(text)
+    return plan(config.load(path, bases=BASES))
+
+
+def test_what_nobody_says_is_decided(tmp_path: Path) -> None:
+    node = planned(tmp_path, SMALL).nodes[0]
+    assert (node.hostname, node.fqdn, node.image_name) == ("node3", "node3.home.arpa", "node3.img")
+    assert (node.role, node.board, node.locale, node.timezone) == ("agent", "generic", "C.UTF-8", "Etc/UTC")
+    assert node.base == BaseRef(name="debian-13")
+    assert node.wired.nameservers == ("192.168.10.1",)
+    assert node.wired.search == ("home.arpa",)
+    assert (node.wired.vlan, node.wired.mac, node.serial) == (None, "", "")
+    assert node.users[0].sudo
+    assert node.users[0].password_hash == ""
+
+
+def test_a_node_wins_over_the_defaults_and_labels_are_joined(tmp_path: Path) -> None:
+    node3, node4 = planned(tmp_path, FULL).nodes
+    assert dict(node3.labels) == {"disk": "ssd", "site": "attic"}
+    assert list(node3.labels) == ["disk", "site"]
+    assert node3.overlays == ()
+    assert node4.overlays == (Overlay("motd", tmp_path / "overlays/motd"),)
+    assert (node3.board, node4.board) == ("pi4", "pi5")
+    assert (node3.timezone, node4.timezone) == ("Europe/Berlin", "Etc/UTC")
+    assert node3.base == BaseRef(name="ubuntu-24.04")
+    assert node4.base == BaseRef(file=str(tmp_path / "a.img"), sha256="f" * 64)
+
+
+def test_addresses_take_the_subnets_prefix(tmp_path: Path) -> None:
+    node3, node4 = planned(tmp_path, FULL).nodes
+    assert node3.wired.address == IPv4Interface("192.168.10.13/24")
+    assert node4.wired.address == IPv4Interface("192.168.10.14/24")
+    assert node3.wired.gateway == ip_address("192.168.10.1")
+    assert (node3.wired.nameservers, node3.wired.search, node3.wired.vlan) == (
+        ("9.9.9.9",),
+        ("a.example", "b.example"),
+        10,
+    )
+
+
+def test_serials_and_macs_have_one_spelling(tmp_path: Path) -> None:
+    node3, node4 = planned(tmp_path, FULL).nodes
+    assert node3.serial == "abcd1234"
+    assert node4.wired.mac == "dc:a6:32:01:02:03"
+
+
+def test_every_node_knows_every_host_by_the_same_object(tmp_path: Path) -> None:
+    node3, node4 = planned(tmp_path, FULL).nodes
+    assert node3.hosts is node4.hosts
+    assert node3.users is node4.users
+    assert node3.hosts == (
+        Host("192.168.10.13", "node3.lab.example", "node3"),
+        Host("192.168.10.14", "node4.lab.example", "node4"),
+    )
+
+
+def test_a_key_named_twice_is_one_key(tmp_path: Path) -> None:
+    ops, sam = planned(tmp_path, FULL).nodes[0].users
+    assert [(key.text.rpartition(" ")[2], key.url, key.origin) for key in ops.ssh_keys] == [
+        ("me", "", "cluster.yaml"),
+        ("other", "", "k.pub"),
+        ("", "https://github.com/me.keys", "https://github.com/me.keys"),
+    ]
+    assert ops.groups == ("video",)
+    assert (sam.sudo, sam.shell, sam.password_hash) == (False, "/bin/sh", HASH)
+
+
+def test_the_sources_are_the_files_that_were_read(tmp_path: Path) -> None:
+    assert planned(tmp_path, FULL).sources == (tmp_path / "cluster.yaml", tmp_path / "k.pub")
+
+
+@pytest.mark.parametrize("name", ["node3", "node3.lab.example", "NODE3"])
+def test_a_node_is_found_by_its_short_or_full_name(tmp_path: Path, name: str) -> None:
+    assert planned(tmp_path, FULL).node(name).hostname == "node3"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("nod3", "did you mean `node3`?"), ("zebra", "its nodes are node3, node4")]
+)
+def test_a_node_that_is_not_there_is_answered_with_one_that_is(tmp_path: Path, name: str, hint: str) -> None:
+    with pytest.raises(PibakeError, match=f"the cluster lab has no node {name}") as caught:
+        planned(tmp_path, FULL).node(name)
+    assert caught.value.hint == hint
+
+
+def test_the_json_holds_no_password_hash_and_all_else(tmp_path: Path) -> None:
+    text = json.dumps(planned(tmp_path, FULL).to_json())
+    assert "hunter2" not in text
+    shown = json.loads(text)
+    assert [user["password"] for user in shown["nodes"][0]["users"]] == [False, True]
+    assert shown["nodes"][0]["address"] == "192.168.10.13/24"
+    assert shown["nodes"][1]["base"] == {"file": str(tmp_path / "a.img"), "sha256": "f" * 64}
+
+
+def test_the_same_file_gives_the_same_plan(tmp_path: Path) -> None:
+    assert planned(tmp_path, FULL) == planned(tmp_path, FULL)
+
+
+def test_nodes_can_be_keys_and_their_labels_do_not_change(tmp_path: Path) -> None:
+    node = planned(tmp_path, FULL).nodes[0]
+    assert {node: 1}[node] == 1
+    with pytest.raises(TypeError):
+        node.labels["disk"] = "x"  # type: ignore[index]
+
+
+def test_a_thousand_nodes_are_planned_within_the_budget(tmp_path: Path) -> None:
+    nodes = "".join(
+        f"  - {{hostname: n{i}, address: 10.0.{i >> 8}.{i & 255}, labels: {{a: b}}, serial: {i:08x}}}\n"
+        for i in range(1, 1001)
+    )
+    text = (
+        SMALL.partition("nodes:")[0]
+        .replace("192.168.10.0/24", "10.0.0.0/16")
+        .replace(".168.10.1}", ".0.0.1}")
+    )
+    text = text.replace("gateway: 192.0.0.1", "gateway: 10.0.255.1") + f"nodes:\n{nodes}"
+    started = time.process_time()
+    assert len(planned(tmp_path, text).nodes) == 1000
+    assert time.process_time() - started < 0.8
