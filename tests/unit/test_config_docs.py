@@ -89,7 +89,7 @@ def test_the_complaint_shown_is_the_one_that_is_made() -> None:
 def test_every_key_is_described(kind: Any, key: str) -> None:
     field = kind.model_fields[key]
     assert field.description.endswith(".")
-    assert field.examples or key in {"defaults", "network", "users", "nodes"}
+    assert field.examples or key in {"defaults", "kubernetes", "network", "users", "nodes"}
 
 
 def test_examples_in_the_schema_are_of_the_type_an_editor_expects() -> None:

@@ -11,6 +11,7 @@ import click
 
 from pibake import config as configuration
 from pibake.errors import PibakeError
+from pibake.plan import part_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,6 +107,8 @@ def _show(decided: Plan) -> None:
     click.echo(
         f"network {wired.address.network}, {gateway}, dns {', '.join(wired.nameservers) or 'none'}{tagged}"
     )
+    if shared := decided.kubernetes:
+        click.echo(f"kubernetes {shared.distribution} {shared.version}, API server {shared.url}")
     for user in users:
         click.echo(f"user {user.name}: {_login(user.ssh_keys, locked=not user.password_hash)}")
     click.echo()
@@ -130,13 +133,14 @@ def _row(node: NodePlan) -> dict[str, str]:
     return {
         "node": node.hostname,
         "address": str(node.wired.address),
-        "role": node.role,
+        "role": part_name(node.member.part) if node.member else node.role,
         "board": node.board,
         "serial": node.serial,
         "mac": node.wired.mac,
         "base": str(node.base),
         "overlays": ", ".join(overlay.name for overlay in node.overlays),
         "labels": ", ".join(f"{key}={text}" for key, text in node.labels.items()),
+        "taints": ", ".join(node.member.taints) if node.member else "",
     }
 
 

@@ -35,7 +35,7 @@ class Cluster:
         files_read: the key files whose content is in `keys`.
         keys: key file, as written -> its public keys.
         overlays: overlay -> its folder.
-        images: image file, as written -> its absolute path.
+        images: other file or folder, as written -> its absolute path.
     """
 
     file: ClusterFile
@@ -120,12 +120,12 @@ def _checked(
     render: Callable[[Iterable[Problem]], list[str]],
 ) -> Cluster:
     """Put values through every check; return the cluster, or raise with what was found before and here."""
-    from pibake.config import check, files, rules  # noqa: PLC0415 - as in `load`
+    from pibake.config import check, files, rules, rules_kubernetes  # noqa: PLC0415 - as in `load`
 
     folder = source.parent if source else Path.cwd()
     named = files.Files(folder.absolute())
     typed, shape = check.read(data)
-    problems = [*found, *shape, *rules.check(data, bases), *named.find(data)]
+    problems = [*found, *shape, *rules.check(data, bases), *rules_kubernetes.check(data), *named.find(data)]
     if typed is None or problems:
         raise ConfigError(render(problems))
     return Cluster(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 OWNERS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "": ("a cluster.yaml", (model.ClusterFile,)),
     "network": ("`network`", (model.Network,)),
+    "kubernetes": ("`kubernetes`", (model.Kubernetes,)),
     "defaults": ("`defaults`", (model.Defaults,)),
     "users.*": ("a user", (model.User,)),
     "nodes.*": ("a node", (model.Node,)),
@@ -32,12 +33,13 @@ SYNONYMS = {
     "nameservers": "dns", "os": "base", "path": "file", "router": "gateway", "sha256sum": "sha256",
     "cidr": "subnet", "ssh_authorized_keys": "ssh_keys", "ssh_key": "ssh_keys", "tz": "timezone",
     "passwd": "password_hash", "hashed_passwd": "password_hash", "username": "name", "hosts": "nodes",
+    "cluster_cidr": "pod_cidr", "tls_san": "sans", "tls_sans": "sans", "type": "distribution",
     "vlan_id": "vlan", "search_domains": "search", "digest": "sha256", "checksum": "sha256",
 }  # fmt: skip
 """What other tools call our keys, where it is too far from them for `difflib`."""
 
 TOO_MANY_SERVERS = "a fourth name server: glibc's resolver uses the first three (MAXNS in resolv.h) and silently drops the rest"
-LISTS = {"dns", "groups", "nodes", "overlays", "search", "ssh_keys", "users"}
+LISTS = {"disable", "dns", "groups", "nodes", "overlays", "sans", "search", "ssh_keys", "taints", "users"}
 
 
 def read(data: Any) -> tuple[model.ClusterFile | None, list[Problem]]:

@@ -27,7 +27,7 @@ class Files:
         folder: where relative paths start: the folder of cluster.yaml.
         keys: key file -> the keys in it.
         overlays: overlay -> its folder.
-        images: image file -> its absolute path.
+        images: other file or folder, such as an image -> its absolute path.
         read: the files whose content was used.
     """
 
@@ -46,6 +46,9 @@ class Files:
         for owner in owners:
             yield from self._image(data, (*owner, "base", "file"))
             yield from self._overlays(data, (*owner, "overlays"))
+        yield from self._image(data, ("kubernetes", "datastore"))
+        yield from self._image(data, ("kubernetes", "registries"))
+        yield from self._bundle(data, ("kubernetes", "bundle"))
 
     def path(self, written: str) -> Path:
         """Return the absolute path that was meant."""
@@ -74,6 +77,16 @@ class Files:
             self.images[written] = path
         else:
             yield Problem(loc, f"there is no file {show(written)}", f"it was looked for at {path}")
+
+    def _bundle(self, data: Any, loc: Loc) -> Iterator[Problem]:
+        written = value(data, loc)
+        if not _usable(written):
+            return
+        path = self.path(written)
+        if path.is_dir():
+            self.images[written] = path
+        else:
+            yield Problem(loc, f"there is no folder {show(written)}", f"it was looked for at {path}")
 
     def _overlays(self, data: Any, loc: Loc) -> Iterator[Problem]:
         names = value(data, loc)

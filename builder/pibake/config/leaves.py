@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from pibake.config import accounts, kube, names, values
+from pibake.config import accounts, kube, membership, names, values
 from pibake.config.problems import Bad
 
 OURS = "value_error"
@@ -59,6 +59,16 @@ GroupName = Annotated[str, *_leaf(accounts.group, pattern="^[a-z_][a-z0-9_-]{0,3
 Shell = Annotated[str, *_leaf(accounts.shell, pattern="^/")]
 PasswordHash = Annotated[str, *_leaf(accounts.password_hash, pattern=r"^\$(6|5|y|gy|2[aby])\$")]
 KeyText = Annotated[str, *_leaf(accounts.public_key, pattern=r"^(ssh|ecdsa|sk)-\S+ \S+")]
+Taint = Annotated[str, *_leaf(membership.taint, pattern="^[^:]+:(NoSchedule|PreferNoSchedule|NoExecute)$")]
+Distribution = Annotated[str, *_leaf(membership.distribution, enum=list(membership.DISTRIBUTIONS))]
+Version = Annotated[str, *_leaf(membership.version, pattern=r"^v?1\.[0-9]+\.[0-9]+(-.*)?(\+k3s[0-9]+)?$")]
+Snapshotter = Annotated[str, *_leaf(membership.snapshotter, enum=list(membership.SNAPSHOTTERS))]
+Component = Annotated[str, *_leaf(membership.component, enum=list(membership.COMPONENTS))]
+Cni = Annotated[str, *_leaf(membership.cni, enum=list(membership.CNIS))]
+Cidr = Annotated[values.IPNetwork, *_leaf(membership.cidr, pattern="^[0-9A-Fa-f.:]+/[0-9]{1,3}$")]
+Place = Annotated[str, *_leaf(membership.place)]
+Duration = Annotated[str, *_leaf(membership.duration, pattern="^([0-9]+h)?([0-9]+m)?([0-9]+s)?$")]
+PhoneUrl = Annotated[str, *_leaf(membership.phone, format="uri", pattern="^https?://")]
 BaseName = Annotated[str, *_leaf(str)]
 
 

@@ -98,6 +98,11 @@ class Common(Strict):
         description="Kubernetes labels; a node's are added to the defaults' and win.",
         examples=[{"disk": "ssd"}],
     )
+    taints: tuple[leaves.Taint, ...] | None = Field(
+        default=None,
+        description="Kubernetes taints, which keep away every pod that does not tolerate them; a node's list replaces the defaults'.",
+        examples=[["storage=yes:NoSchedule"]],
+    )
     overlays: tuple[leaves.Overlay, ...] | None = Field(
         default=None,
         description="Folders of files to lay over the root file system, in order: overlays/NAME beside cluster.yaml, or pibake's own; a node's list replaces the defaults'.",
@@ -185,6 +190,79 @@ class User(Strict):
     shell: leaves.Shell = Field(default="/bin/bash", description="Login shell.", examples=["/bin/bash"])
 
 
+class Kubernetes(Strict):
+    """What the nodes join."""
+
+    distribution: leaves.Distribution = Field(description="k3s or kubeadm.", examples=["k3s"])
+    version: leaves.Version = Field(
+        description="The release to install, in full.", examples=["v1.31.4+k3s1", "v1.31.4"]
+    )
+    endpoint: leaves.Place | None = Field(
+        default=None,
+        description="Address or name at which nodes and people reach the API server; the VIP, else the first server, unless set.",
+        examples=["api.lab.example"],
+    )
+    vip: leaves.IP | None = Field(
+        default=None,
+        description="A free address of the subnet that moves between the servers, by kube-vip.",
+        examples=["192.168.10.5"],
+    )
+    sans: tuple[leaves.Place, ...] = Field(
+        default=(),
+        description="Further names and addresses for the API server's certificate; every server's are in it anyway.",
+        examples=[["k8s.example.com"]],
+    )
+    pod_cidr: leaves.Cidr | None = Field(
+        default=None,
+        description="Addresses of pods; 10.42.0.0/16 with k3s and 10.244.0.0/16 with kubeadm unless set.",
+        examples=["10.42.0.0/16"],
+    )
+    service_cidr: leaves.Cidr | None = Field(
+        default=None,
+        description="Addresses of services; 10.43.0.0/16 with k3s and 10.96.0.0/12 with kubeadm unless set.",
+        examples=["10.43.0.0/16"],
+    )
+    bundle: leaves.FilePath | None = Field(
+        default=None,
+        description="Folder with the executables, packages and images to bake in, instead of downloading them.",
+        examples=["bundles/v1.31.4"],
+    )
+    airgap: leaves.Switch = Field(
+        default=False,
+        description="k3s: bake in the images of the same release, so that no node needs a registry.",
+        examples=[True],
+    )
+    disable: tuple[leaves.Component, ...] = Field(
+        default=(), description="k3s: components to leave out.", examples=[["traefik", "servicelb"]]
+    )
+    snapshotter: leaves.Snapshotter | None = Field(
+        default=None, description="k3s: containerd's snapshotter; overlayfs unless set.", examples=["native"]
+    )
+    datastore: leaves.FilePath | None = Field(
+        default=None,
+        description="k3s: file with the URL of an external datastore on one line; embedded etcd or SQLite unless set.",
+        examples=["datastore.url"],
+    )
+    registries: leaves.FilePath | None = Field(
+        default=None,
+        description="k3s: registries.yaml, with mirrors and their credentials, for every node.",
+        examples=["registries.yaml"],
+    )
+    cni: leaves.Cni | None = Field(
+        default=None, description="kubeadm: network plugin to install; flannel unless set.", examples=["none"]
+    )
+    token_ttl: leaves.Duration | None = Field(
+        default=None,
+        description="kubeadm: how long after the first server's start nodes can join; 24h unless set, 0s is for ever.",
+        examples=["72h"],
+    )
+    phone_home: leaves.PhoneUrl | None = Field(
+        default=None,
+        description="URL that each node's state is posted to, as JSON, whenever it changes.",
+        examples=["http://192.168.10.2:8080/nodes"],
+    )
+
+
 class ClusterFile(Strict):
     """A Raspberry Pi Kubernetes cluster, for pibake."""
 
@@ -198,6 +276,9 @@ class ClusterFile(Strict):
         default=Defaults(), description="What every node gets unless it says otherwise."
     )
     network: Network = Field(description="The wired network.")
+    kubernetes: Kubernetes | None = Field(
+        default=None, description="What the nodes join; without it they are plain machines."
+    )
     users: tuple[User, ...] = Field(
         min_length=1, description="Who can log in; at least one needs a key or a password hash."
     )

@@ -7,6 +7,37 @@ so it prints as JSON and is the dry run.
 from __future__ import annotations
 
 from pibake.plan.decide import plan
+from pibake.plan.membership import (
+    K3sAgent,
+    K3sServer,
+    KubeadmInit,
+    KubeadmJoin,
+    Kubernetes,
+    Membership,
+    Part,
+    Server,
+    part_name,
+)
 from pibake.plan.values import BaseRef, Host, NodePlan, Overlay, Plan, SshKey, User, Wired, node_json
 
-__all__ = ["BaseRef", "Host", "NodePlan", "Overlay", "Plan", "SshKey", "User", "Wired", "node_json", "plan"]
+__all__ = [
+    "BaseRef",
+    "Host",
+    "K3sAgent",
+    "K3sServer",
+    "KubeadmInit",
+    "KubeadmJoin",
+    "Kubernetes",
+    "Membership",
+    "NodePlan",
+    "Overlay",
+    "Part",
+    "Plan",
+    "Server",
+    "SshKey",
+    "User",
+    "Wired",
+    "node_json",
+    "part_name",
+    "plan",
+]

@@ -8,14 +8,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
+from pibake.plan import members
 from pibake.plan.values import BaseRef, Host, NodePlan, Overlay, Plan, SshKey, User, Wired
 
 if TYPE_CHECKING:
     from pibake.config import Cluster
     from pibake.config.model import Common, Network, Node
     from pibake.config.model import User as WrittenUser
+    from pibake.plan.membership import Kubernetes
 
-ROLE = "agent"
 BOARD = "generic"
 LOCALE = "C.UTF-8"
 TIMEZONE = "Etc/UTC"
@@ -26,9 +27,11 @@ def plan(cluster: Cluster) -> Plan:
     file = cluster.file
     users = tuple(_user(user, cluster) for user in file.users)
     hosts = tuple(_host(node, file.domain) for node in file.nodes)
-    decide = _Decide(cluster, users, hosts)
+    shared = members.kubernetes(cluster)
+    decide = _Decide(cluster, users, hosts, shared)
     sources = (*((cluster.source,) if cluster.source else ()), *cluster.files_read)
-    return Plan(file.cluster, file.domain, tuple(decide.node(node) for node in file.nodes), sources)
+    nodes = tuple(decide.node(node) for node in file.nodes)
+    return Plan(file.cluster, file.domain, nodes, sources, shared)
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class _Decide:
     cluster: Cluster
     users: tuple[User, ...]
     hosts: tuple[Host, ...]
+    kubernetes: Kubernetes | None
 
     def node(self, node: Node) -> NodePlan:
         defaults = self.cluster.file.defaults
@@ -48,7 +52,8 @@ class _Decide:
             hostname=short,
             fqdn=f"{short}.{domain}",
             wired=_wired(node, self.cluster.file.network, domain),
-            role=node.role or defaults.role or ROLE,
+            role=members.role(self.cluster, node),
+            member=members.membership(self.cluster, self.kubernetes, node),
             labels=MappingProxyType(labels),
             board=node.board or defaults.board or BOARD,
             serial=node.serial or "",

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pibake.errors import PibakeError
+from pibake.plan.membership import kubernetes_json, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from pibake.plan.membership import Kubernetes, Membership
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -100,6 +103,7 @@ class NodePlan:
     locale: str
     timezone: str
     hosts: tuple[Host, ...] = field(hash=False)
+    member: Membership | None = None
 
     @property
     def image_name(self) -> str:
@@ -109,12 +113,13 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will happen; `sources` are the files it was read from (for dates)."""
+    """What will happen; `sources` are the files it was read from (for dates), the first of them cluster.yaml."""
 
     cluster: str
     domain: str
     nodes: tuple[NodePlan, ...]
     sources: tuple[Path, ...]
+    kubernetes: Kubernetes | None = None
 
     def node(self, name: str) -> NodePlan:
         """Return a node by its short or full name."""
@@ -132,6 +137,7 @@ class Plan:
         return {
             "cluster": self.cluster,
             "domain": self.domain,
+            "kubernetes": kubernetes_json(self.kubernetes) if self.kubernetes else None,
             "sources": [str(path) for path in self.sources],
             "nodes": [node_json(node) for node in self.nodes],
         }
@@ -153,12 +159,23 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "serial": node.serial or None,
         "role": node.role,
         "labels": dict(node.labels),
+        "member": _member_json(node.member) if node.member else None,
         "board": node.board,
         "base": {key: text for key, text in vars(node.base).items() if text},
         "overlays": [{"name": overlay.name, "path": str(overlay.path)} for overlay in node.overlays],
         "users": [_user_json(user) for user in node.users],
         "locale": node.locale,
         "timezone": node.timezone,
+    }
+
+
+def _member_json(member: Membership) -> dict[str, Any]:
+    return {
+        "distribution": member.kubernetes.distribution,
+        "version": member.kubernetes.version,
+        "part": part_name(member.part),
+        "endpoint": member.kubernetes.url,
+        "taints": list(member.taints),
     }
 
 

@@ -1,0 +1,86 @@
+"""Decides what each node joins, and as what."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING
+
+from pibake.config.rules_kubernetes import POD_CIDR, SERVICE_CIDR
+from pibake.plan.membership import (
+    K3sAgent,
+    K3sServer,
+    KubeadmInit,
+    KubeadmJoin,
+    Kubernetes,
+    Membership,
+    Part,
+    Server,
+)
+
+if TYPE_CHECKING:
+    from pibake.config import Cluster
+    from pibake.config.model import Node
+
+SNAPSHOTTER = "overlayfs"
+CNI = "flannel"
+TOKEN_TTL = "24h"  # noqa: S105 - kubeadm's own default length, no token
+DNS_INDEX = 10
+"""The cluster's DNS is the tenth address of the services (kubeadm, `GetDNSIP`; k3s, `--cluster-dns`)."""
+
+
+def kubernetes(cluster: Cluster) -> Kubernetes | None:
+    """Decide what all nodes share; None where they are plain machines."""
+    file = cluster.file
+    written = file.kubernetes
+    if written is None:
+        return None
+    servers = tuple(
+        Server(short, f"{short}.{file.domain}", str(node.address))
+        for node in file.nodes
+        if role(cluster, node) == "server"
+        for short in [node.hostname.partition(".")[0]]
+    )
+    vip = str(written.vip) if written.vip else ""
+    endpoint = written.endpoint or vip or servers[0].address
+    services = written.service_cidr or ipaddress.ip_network(SERVICE_CIDR[written.distribution])
+    own = [text for server in servers for text in (server.address, server.hostname, server.fqdn)]
+    return Kubernetes(
+        distribution=written.distribution,
+        version=written.version,
+        endpoint=endpoint,
+        vip=vip,
+        sans=tuple(dict.fromkeys([endpoint, *([vip] if vip else []), *own, *written.sans])),
+        servers=servers,
+        pod_cidr=str(written.pod_cidr or POD_CIDR[written.distribution]),
+        service_cidr=str(services),
+        cluster_dns=str(services.network_address + DNS_INDEX),
+        airgap=written.airgap,
+        disable=tuple(dict.fromkeys(written.disable)),
+        snapshotter=written.snapshotter or SNAPSHOTTER,
+        cni=written.cni or CNI,
+        token_ttl=written.token_ttl or TOKEN_TTL,
+        phone_home=written.phone_home or "",
+        bundle=cluster.images[written.bundle] if written.bundle else None,
+        datastore=cluster.images[written.datastore] if written.datastore else None,
+        registries=cluster.images[written.registries] if written.registries else None,
+    )
+
+
+def membership(cluster: Cluster, shared: Kubernetes | None, node: Node) -> Membership | None:
+    """Decide a node's part."""
+    if shared is None:
+        return None
+    taints = node.taints if node.taints is not None else cluster.file.defaults.taints or ()
+    first = node.hostname.partition(".")[0] == shared.servers[0].hostname
+    server = role(cluster, node) == "server"
+    part: Part
+    if shared.distribution == "k3s":
+        part = K3sServer(first) if server else K3sAgent()
+    else:
+        part = KubeadmInit() if first else KubeadmJoin(control_plane=server)
+    return Membership(part, tuple(dict.fromkeys(taints)), shared)
+
+
+def role(cluster: Cluster, node: Node) -> str:
+    """Return a node's role: its own, the defaults', or agent."""
+    return node.role or cluster.file.defaults.role or "agent"
