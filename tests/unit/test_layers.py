@@ -16,9 +16,9 @@ LAYERS = (
     ("log", "run", "resources", "tree", "progress", "fsys"),
     ("config", "catalog", "space", "lock"),
     ("plan",),
-    ("seed", "health"),
+    ("seed", "health", "identity"),
     ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "fetch", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor"),
+     "bases", "inventory", "vm", "doctor", "age", "vault"),
     ("build",),
     ("cli", "__main__"),
 )  # fmt: skip
