@@ -1,4 +1,4 @@
-"""Partition tables, read without a process: `build` does this for every card.
+"""Partition tables, read without a process: `build` does this for every card. Changed they are by sfdisk.
 
 MBR: 512 bytes; four 16-byte entries from offset 446, 0x55AA at 510 (UEFI 2.10, section 5.2.1).
 GPT: a header in block 1 and a copy in the last block, both with CRC-32 (UEFI 2.10, section 5.3.2).
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from pibake.errors import ImageError
+from pibake.run import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +25,8 @@ PROTECTIVE = 0xEE
 FAT_TYPES = {"01", "04", "06", "0b", "0c", "0e", "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7",
              "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"}  # fmt: skip
 """Types of partitions that hold FAT: MBR's, "Microsoft basic data" and "EFI system"."""
+EXTENDED = {"05", "0f", "85"}
+"""Types of MBR partitions that hold further ones."""
 
 KNOWN = (
     (0, b"\xfd7zXZ\0", "an xz file: it is still compressed"),
@@ -85,6 +88,30 @@ def read(image: Path) -> Table:
     for partition in table.partitions:
         _check(image, partition, length)
     return table
+
+
+def enlarge_last(image: Path, end: int) -> Partition:
+    """Let the last partition of an image end at byte `end`, which the file has room for; return the partition.
+
+    Raises:
+        ImageError: it is a logical partition, which cannot grow without the one around it.
+    """
+    last = max(read(image).partitions, key=lambda partition: partition.start)
+    if last.type in EXTENDED:
+        raise ImageError(f"{image}: the last partition is an extended one, which pibake cannot enlarge")
+    if read(image).label == "gpt":  # its second copy stands in the last blocks of the disk
+        _sfdisk(image, "--relocate", "gpt-bak-std")
+    script = f"start={last.start // SECTOR}, size={(end - last.start) // SECTOR}\n"
+    _sfdisk(image, "-N", str(last.number), script=script)
+    return next(p for p in read(image).partitions if p.number == last.number)
+
+
+def _sfdisk(image: Path, *options: str, script: str = "") -> None:
+    run(
+        ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", *options, image],
+        why="enlarge the root partition",
+        stdin=script.encode(),
+    )
 
 
 def describe(file: BinaryIO) -> str:

@@ -1,0 +1,255 @@
+"""Golden images: a base with a payload in its root file system, made once and kept in the cache.
+
+The root partition is edited in a file of its own (resize2fs cannot do otherwise, see `ext4.resize`), then put behind
+the base's boot partition in a larger image. The same base and payload give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pibake import bases, space
+from pibake.errors import ImageError
+from pibake.fsys import delete
+from pibake.image import debs, ext4, table
+from pibake.image.clone import CHUNK, allocated, extents
+from pibake.image.ext4_write import Entry, Kind, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from pibake.bases import Base
+    from pibake.cache import Cache
+    from pibake.progress import Progress, Task
+
+FORMAT = 1
+"""Raised when the code changes what comes out of the same base and payload: part of every key."""
+MIB = 1 << 20
+SPARE = 64 * MIB
+"""What is free in a golden image beyond what was free in its base."""
+GRAIN = 4 * MIB
+"""Images are a multiple of this: the erase block of small SD cards, and what QEMU's SD card wants to be aligned to."""
+
+
+@dataclass(frozen=True)
+class PayloadFile:
+    """A file of this host that goes into the root file system.
+
+    Attributes:
+        path: where on the node, without leading slash.
+        source: the file.
+        mode: permission bits.
+        sha256: digest of its content.
+    """
+
+    path: str
+    source: Path
+    mode: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What all nodes of a kind get beside the base: files, packages to unpack, symbolic links by path."""
+
+    files: tuple[PayloadFile, ...] = ()
+    debs: tuple[Path, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Return the sha256 (hex) that identifies the payload; "" if there is nothing in it."""
+        parts = self.parts()
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest() if parts else ""
+
+    def parts(self) -> dict[str, str]:
+        """Return what identifies each part: mode and digest by path, digests by package, targets by link."""
+        return {
+            **{file.path: f"{file.mode:o} {file.sha256}" for file in self.files},
+            **{path: f"-> {target}" for path, target in self.links.items()},
+            **{f"package {deb.name}": debs.digest(deb) for deb in self.debs},
+        }
+
+
+def golden(base: Base, payload: Payload, cache: Cache, progress: Progress) -> Base:
+    """Return `base` with `payload` in its root file system, from the cache or made now.
+
+    Raises:
+        ImageError: the base has no ext4 root partition at its end, or the payload does not fit into its tree.
+        VerificationError: the cached golden image is damaged.
+    """
+    if not payload.key:
+        return base
+    identity = hashlib.sha256(f"{FORMAT} {base.sha256} {payload.key}".encode()).hexdigest()
+    key = f"golden@{identity[:32]}"
+    if found := _cached(key, base, payload, cache, progress):
+        return found
+    with cache.lock(key, progress):
+        if found := _cached(key, base, payload, cache, progress):
+            return found
+        _say_why(base, payload, cache, progress)
+        cache.sweep(key)
+        image = cache.partial / f"{key}.img"
+        try:
+            _make(base, payload, image, cache.partial / f"{key}.work", progress)
+            # The one name for all golden images of a base lets `base prune` keep the newest only.
+            info = {
+                "name": f"golden image of {base.name}",
+                "base": base.sha256,
+                "payload": payload.key,
+                "parts": payload.parts(),
+                "size": image.stat().st_size,
+                "created": base.created,
+                "obtained": int(time.time()),
+            }
+            digest = cache.hash(image, progress)
+            return _named(base, payload, cache.keep(key, image, digest, info, progress), digest)
+        finally:
+            cache.sweep(key)
+
+
+def _cached(key: str, base: Base, payload: Payload, cache: Cache, progress: Progress) -> Base | None:
+    found = bases.cached(key, cache, progress)
+    return _named(base, payload, found.image, found.sha256) if found else None
+
+
+def _named(base: Base, payload: Payload, image: Path, digest: str) -> Base:
+    info = {**base.info, "base_sha256": base.sha256, "golden": payload.key}
+    return replace(base, image=image, sha256=digest, info=info)
+
+
+def _say_why(base: Base, payload: Payload, cache: Cache, progress: Progress) -> None:
+    """Say which input changed since the newest golden image of a base of the same name."""
+    name = f"golden image of {base.name}"
+    known = [pin["info"] for pin in cache.pins().values() if pin["info"].get("name") == name]
+    if not known:
+        return
+    last = max(known, key=lambda info: int(info["obtained"]))
+    old, new = last["parts"], payload.parts()
+    changed = sorted(part for part in old.keys() | new.keys() if old.get(part) != new.get(part))
+    if last["base"] != base.sha256:
+        changed.insert(0, "the base")
+    listed = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    progress.say(f"{name}: made anew, because {listed or 'pibake itself'} changed")
+
+
+def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progress) -> None:
+    """Make the golden image in `image`; everything needed on the way goes into the folder `work`."""
+    delete(work)
+    work.mkdir()
+    root = ext4.root_partition(base.image)
+    content = sum(file.source.stat().st_size for file in payload.files) + sum(map(debs.size, payload.debs))
+    space.need(work, 2 * allocated(base.image) + 3 * content, "make a golden image")
+    with (
+        progress.task(f"golden image of {base.name}", total=allocated(base.image) + 2 * content) as task,
+        space.room(image, "make a golden image"),
+    ):
+        meter = _Meter(task)
+        part = _Part(work / "root.ext4", root.start, table.read(base.image).label, base.created)
+        task.update(0, note="copying")
+        _copy(_Range(base.image, root.start, root.start + root.size), part.path, 0, meter.add)
+        ext4.repair(part.path, epoch=base.created)
+        files = ext4.Files(part.path)
+        entries = [*_entries(payload), *debs.unpack(payload.debs, files, work / "debs")]
+        task.update(meter.done, note="writing")
+        part.fill(files, entries, meter)
+        task.update(meter.done, note="putting together")
+        part.put_behind_boot(base.image, image, meter)
+        delete(work)
+
+
+def _entries(payload: Payload) -> list[Entry]:
+    files = [Entry(file.path, source=file.source, mode=file.mode) for file in payload.files]
+    links = [Entry(path, Kind.SYMLINK, target=target) for path, target in payload.links.items()]
+    return sorted([*files, *links], key=lambda entry: entry.path)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The root partition while it is edited: a file of its own, which will start at byte `start` of the image."""
+
+    path: Path
+    start: int
+    label: str
+    epoch: int
+
+    def fill(self, files: ext4.Files, entries: Sequence[Entry], meter: _Meter) -> None:
+        """Make room in the file system, write the entries, and have it checked."""
+        before = ext4.state(self.path)
+        wanted = before.free + SPARE
+        self._grow(wanted + sum(_footprint(entry, before.block) for entry in entries), len(entries))
+        already = meter.done
+        write(files, entries, epoch=self.epoch, on_bytes=lambda count: meter.set(already + count))
+        self._grow(wanted, 0)  # only if the estimate was too low
+        ext4.check(self.path)
+
+    def _grow(self, free: int, inodes: int) -> None:
+        """Enlarge the file system until so much is free; the end of the image stays aligned."""
+        tail = MIB if self.label == "gpt" else 0  # for the second table at the end of the disk
+        while (now := ext4.state(self.path)).free < free or now.inodes < inodes:
+            lacking = max(free - now.free, 128 * MIB if now.inodes < inodes else 0)
+            end = self.start + now.size + lacking + lacking // 50 + tail
+            ext4.resize(self.path, -(-end // GRAIN) * GRAIN - tail - self.start, epoch=self.epoch)
+
+    def put_behind_boot(self, base: Path, image: Path, meter: _Meter) -> None:
+        """Make the image: everything of the base before the root partition, then this one, in a table that fits."""
+        size = self.path.stat().st_size
+        with image.open("wb") as file:
+            file.truncate(-(-(self.start + size) // GRAIN) * GRAIN)
+        _copy(_Range(base, 0, self.start), image, 0, meter.add)
+        table.enlarge_last(image, self.start + size)
+        _copy(_Range(self.path, 0, size), image, self.start, meter.add)
+
+
+def _footprint(entry: Entry, block: int) -> int:
+    """Return about how much of the file system an entry takes: its blocks, and one for a directory or extents."""
+    size = entry.source.stat().st_size if entry.source else 0
+    return -(-size // block) * block + block + size // 256
+
+
+@dataclass(frozen=True)
+class _Range:
+    path: Path
+    start: int
+    end: int
+
+
+def _copy(source: _Range, target: Path, at: int, on_bytes: Callable[[int], None]) -> None:
+    """Copy a range of a file to byte `at` of another one, holes as holes."""
+    reader = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+    writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(writer, max(os.fstat(writer).st_size, at + source.end - source.start))
+        for first, last in extents(reader, source.start, source.end):
+            position = first
+            while position < last:
+                piece = os.pread(reader, min(CHUNK, last - position), position)
+                # what does not fit into one write is read again, until there is room or an error
+                count = os.pwrite(writer, piece, at + position - source.start)
+                if not count:
+                    raise ImageError(f"{source.path} became shorter while it was copied")
+                position += count
+                on_bytes(count)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+class _Meter:
+    """Bytes moved so far, shown on a task."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.done = task, 0
+
+    def add(self, count: int) -> None:
+        self.set(self.done + count)
+
+    def set(self, done: int) -> None:
+        self.done = done
+        self.task.update(done)
