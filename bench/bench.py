@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibake import accel, bases, build, config, plan
+from pibake import accel, bases, build, config, plan, vault
 from pibake.cache import Cache
 from pibake.image import fat
 from pibake.image.clone import allocated
 from pibake.image.layout import boot_partition
 from pibake.plan import BaseRef
-from pibake.progress import Plain, size
+from pibake.progress import Plain, Silent, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,11 +116,13 @@ def seeding(folder: Path, image: Path, base: bases.Base) -> Row:
     decided = plan.plan(config.load(cluster(folder, 200), bases=("debian-13",)))
     offset = boot_partition(image).start
     nodes = iter(decided.nodes)
+    secrets = vault.Vault(folder / vault.FOLDER).issue(vault.wanted(decided))
+    keys = {user.name: [KEY] for user in decided.nodes[0].users}
+    job = build.Job(folder, Cache(), Silent(), keys, secrets=secrets)
 
     def one() -> None:
         node = next(nodes)
-        keys = {user.name: [KEY] for user in node.users}
-        fat.write(image, offset, build.render_seed(node, base, offset, keys, 0).tree, epoch=0)
+        fat.write(image, offset, build.render_seed(node, base, offset, job, 0).tree, epoch=0)
 
     seconds = median(one, 50)
     return Row("seed into a finished copy", seconds, "", 0, "<= 50 ms", seconds <= 0.050)

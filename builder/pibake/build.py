@@ -11,15 +11,17 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibake import __version__, bases, keys
+from pibake import __version__, bases, keys, kube, vault
 from pibake.errors import PibakeError, about
 from pibake.image import artifact, fat, table
 from pibake.image.clone import Copy, allocated
 from pibake.image.firmware import boot_files
+from pibake.image.golden import golden
 from pibake.image.layout import boot_partition, boot_text
 from pibake.plan import node_json
 from pibake.progress import size
 from pibake.run import find
+from pibake.secret import Secret
 from pibake.seed import Seed, seed
 from pibake.tree import Tree
 
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
 
     from pibake.bases import Base
     from pibake.cache import Cache
-    from pibake.plan import NodePlan, Plan
+    from pibake.identity import Secrets
+    from pibake.plan import BaseRef, Kubernetes, NodePlan, Plan
     from pibake.progress import Progress
 
 DAY = 86400
@@ -56,6 +59,8 @@ class Job:
     keys: Mapping[str, Sequence[str]]
     sources: tuple[Path, ...] = ()
     compress: str = ""
+    secrets: Secrets | None = None
+    extras: kube.Extras = kube.Extras()  # noqa: RUF009 - immutable
 
 
 def build(
@@ -76,9 +81,11 @@ def build(
     """
     for tool in ("mcopy", "xz") if compress == "xz" else ("mcopy",):
         find(tool, "build images")
-    job = Job(out, cache, progress, keys.resolve(nodes), plan.sources, compress)
+    extras = _extras(plan.kubernetes)
+    secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
+    job = Job(out, cache, progress, keys.resolve(nodes), plan.sources, compress, secrets, extras)
     # Each base is obtained before the first node is made: a failed download leaves no half of a fleet.
-    found = {ref: bases.obtain(ref, cache, progress) for ref in dict.fromkeys(node.base for node in nodes)}
+    found = {ref: _image(ref, plan.kubernetes, job) for ref in dict.fromkeys(node.base for node in nodes)}
     _check_space(job, [found[node.base] for node in nodes])
     for node in nodes:
         with about(node.hostname), cache.lock(f"out-{out.resolve() / node.image_name}", progress):
@@ -90,11 +97,13 @@ def build_node(node: NodePlan, base: Base, job: Job) -> Built:
     started = time.monotonic()
     boot = boot_partition(base.image)
     epoch = source_date_epoch(base, job.sources)
-    seeded = render_seed(node, base, boot.start, job.keys, epoch)
+    seeded = render_seed(node, base, boot.start, job, epoch)
     name = node.image_name + (f".{job.compress}" if job.compress else "")
     manifest_name = f"{node.hostname}.manifest.json"
     with artifact.workplace(job.out, node.image_name, name, f"{name}.sha256", manifest_name) as work:
         raw = work.part(node.image_name) if not job.compress else work.scratch(node.image_name)
+        if len(seeded.secret):
+            raw.touch(mode=0o600, exist_ok=False)
         with job.progress.task(f"bake {node.hostname}", total=allocated(base.image)) as task:
             copied = 0
 
@@ -110,6 +119,7 @@ def build_node(node: NodePlan, base: Base, job: Job) -> Built:
         facts = {"file": node.image_name, "bytes": copy.length, "sha256": digest}
         if job.compress:
             final = work.part(name)
+            final.touch(mode=raw.stat().st_mode & 0o777, exist_ok=False)
             with job.progress.task(f"compress {node.hostname}", total=copy.length) as task:
                 artifact.compress(raw, final, job.compress, task)
             digest = artifact.sha256(final)
@@ -121,15 +131,37 @@ def build_node(node: NodePlan, base: Base, job: Job) -> Built:
     return Built(node.hostname, job.out / name, digest, job.out / manifest_name, time.monotonic() - started)
 
 
-def render_seed(
-    node: NodePlan, base: Base, offset: int, user_keys: Mapping[str, Sequence[str]], epoch: int
-) -> Seed:
+def _image(ref: BaseRef, kubernetes: Kubernetes | None, job: Job) -> Base:
+    """Return the image that nodes of a base start from: the base itself, or with the cluster's payload baked in."""
+    base = bases.obtain(ref, job.cache, job.progress)
+    if kubernetes is None:
+        return base
+    from pibake import payload
+
+    return golden(base, payload.obtain(kubernetes, base, job.cache, job.progress), job.cache, job.progress)
+
+
+def _extras(kubernetes: Kubernetes | None) -> kube.Extras:
+    """Read the files with credentials that cluster.yaml names."""
+    if kubernetes is None:
+        return kube.Extras()
+    texts = [
+        Secret(path.read_text("utf-8")) if path else None
+        for path in (kubernetes.datastore, kubernetes.registries)
+    ]
+    return kube.Extras(*texts)
+
+
+def render_seed(node: NodePlan, base: Base, offset: int, job: Job, epoch: int) -> Seed:
     """Render a node's seed for a base: its overlays are read, and the base's own kernel command line is kept."""
     overlays = functools.reduce(lambda tree, overlay: tree | Tree.read(overlay.path), node.overlays, Tree())
     config = boot_text(base.image, base.sha256, offset, "config.txt")
     path = boot_files(config, node.board).cmdline
     cmdline = boot_text(base.image, base.sha256, offset, path)
-    return seed(node, user_keys, overlays, cmdline=cmdline, cmdline_path=path, epoch=epoch)
+    return seed(
+        node, job.keys, overlays, secrets=job.secrets, extras=job.extras,
+        cmdline=cmdline, cmdline_path=path, epoch=epoch,
+    )  # fmt: skip
 
 
 def source_date_epoch(base: Base, sources: Sequence[Path]) -> int:
@@ -166,6 +198,7 @@ def _manifest(
         "pibake": __version__,
         "node": node_json(node),
         "hosts": [asdict(host) for host in node.hosts],
+        "host_key": job.secrets.nodes[node.hostname].host_key.public if job.secrets else None,
         "ssh_keys": {user.name: list(job.keys[user.name]) for user in node.users},
         "base": {"name": base.name, "sha256": base.sha256, **base.info},
         "inputs": {str(path): artifact.sha256(path) for path in job.sources},

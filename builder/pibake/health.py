@@ -43,7 +43,8 @@ def judge(report: Mapping[str, Any], manifest: Mapping[str, Any], *, disk_bytes:
         _equal("systemd", report["system"], "running"),
         _none("failed units", [f"{unit}: {log.strip()}" for unit, log in report["failed_units"].items()]),
         *_cloud_init(report["cloud_init"], manifest["instance_id"]),
-        _firstboot(report["firstboot"]),
+        *_host_key(report["host_keys"], manifest.get("host_key")),
+        _join(report["join"], node.get("member")),
         _clock(report["clock"], manifest["source_date_epoch"]),
         _growth(report["root_bytes"], disk_bytes),
     ]
@@ -134,11 +135,22 @@ def _cloud_init(state: Mapping[str, Any], instance_id: str) -> list[Check]:
     ]
 
 
-def _firstboot(state: Mapping[str, str]) -> Check:
+def _host_key(seen: Mapping[str, str], issued: str | None) -> list[Check]:
+    if issued is None:
+        return []
+    found = seen.get("ssh_host_ed25519_key.pub", "none")
+    return [_equal("SSH host key", found, fingerprint(issued))]
+
+
+def _join(state: Mapping[str, Any], member: Mapping[str, Any] | None) -> Check:
+    """Judge where `pibake-join` is; alone in a test boot, a node that joins others waits for them."""
     if not state:
-        return Check("first boot", "nothing", "pibake-firstboot.service did not run")
+        return Check("first boot", "nothing", "pibake-join.service did not run")
     seen = f"{state['stage']} {state['status']}"
-    return Check("first boot", seen, "" if seen == "ready ok" else state["detail"])
+    alone = member is not None and (state["stage"], state["status"]) == ("endpoint", "wait")
+    if alone or seen == "scrubbed ok":
+        return Check("first boot", f"{seen}: {state['detail']}" if alone else seen)
+    return Check("first boot", seen, state["detail"])
 
 
 def _clock(clock: float, epoch: int) -> Check:

@@ -12,11 +12,13 @@ import os
 import pwd
 import socket
 import subprocess
+import sys
 import time
 import traceback
 
 PORT = "/dev/virtio-ports/io.pibake.report"
-BOOT_LIMIT = 900  # seconds; the host has a limit of its own, this one only ends a forgotten reporter
+STANDSTILL = 300  # seconds without a word from pibake-join
+BOOT_LIMIT = 1800  # seconds; the host has a limit of its own, this one only ends a forgotten reporter
 
 
 def output(*command):
@@ -76,7 +78,25 @@ def wait(port):
         if len(marks) == 2:
             break
         time.sleep(0.5)
+    wait_for_join(port, float(sys.argv[1]))
     return marks
+
+
+def wait_for_join(port, patience):
+    """Wait until the node has joined, or has stood still for too long: at another machine's door, `patience`."""
+    shown, since = None, uptime()
+    while os.path.exists("/etc/pibake/node.json") and uptime() < BOOT_LIMIT:
+        state = json.loads(content("/run/pibake/state.json") or "{}")
+        stage, status = state.get("stage", "pibake-join"), state.get("status", "starts")
+        if (stage, status) == ("scrubbed", "ok"):
+            break
+        now = "%s: %s" % (stage, state.get("detail") or status)
+        if now != shown:
+            send(port, progress=now, uptime=uptime())
+            shown, since = now, uptime()
+        if uptime() - since > (patience if stage == "endpoint" else STANDSTILL):
+            break
+        time.sleep(0.5)
 
 
 def addresses():
@@ -209,7 +229,7 @@ def report(marks):
         "system": output("systemctl", "is-system-running"),
         "failed_units": failed_units(),
         "cloud_init": cloud_init(),
-        "firstboot": json.loads(content("/run/pibake/state.json") or "{}"),
+        "join": json.loads(content("/run/pibake/state.json") or "{}"),
         "clock": time.time(),
         "timezone": os.path.realpath("/etc/localtime").rpartition("zoneinfo/")[2],
         "locale": content("/etc/default/locale").strip(),

@@ -117,7 +117,7 @@ def first(card: Card) -> dict[str, Any]:
                 "ip -4 -o address show scope global",
                 "date +%Z",
                 "getent hosts node4.lab.example",
-                "systemctl is-active pibake-firstboot.service",
+                "systemctl is-active pibake-join.service",
                 "cat /run/pibake/state.json",
             )
         }
@@ -178,8 +178,8 @@ def test_ssh_lets_the_given_key_in_and_shows_the_node(first: dict[str, Any]) -> 
     assert "192.168.10.13/24" in ssh["ip -4 -o address show scope global"]
     assert ssh["date +%Z"] in {"CET", "CEST"}
     assert ssh["getent hosts node4.lab.example"].split()[0] == "192.168.10.14"
-    assert ssh["systemctl is-active pibake-firstboot.service"] == "active"
-    assert json.loads(ssh["cat /run/pibake/state.json"])["stage"] == "ready"
+    assert ssh["systemctl is-active pibake-join.service"] == "active"
+    assert json.loads(ssh["cat /run/pibake/state.json"])["stage"] == "scrubbed"
 
 
 def test_the_host_key_that_ssh_shows_is_the_one_the_report_names(first: dict[str, Any]) -> None:

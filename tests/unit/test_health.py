@@ -31,7 +31,7 @@ REPORT: dict[str, Any] = {
     "cmdline": f"root=LABEL=writable {FLAGS}", "timezone": "Etc/UTC", "system": "running", "failed_units": {},
     "cloud_init": {"version": "25.1", "datasource": "DataSourceNoCloud [seed=x]", "instance_id": "pibake-1",
                    "errors": [], "warnings": [], "deprecations": ["old"]},
-    "firstboot": {"stage": "ready", "status": "ok", "detail": ""}, "clock": 1005.0, "root_bytes": int(DISK * 0.9),
+    "join": {"stage": "scrubbed", "status": "ok", "detail": ""}, "host_keys": {}, "clock": 1005.0, "root_bytes": int(DISK * 0.9),
 }  # fmt: skip
 
 
@@ -68,8 +68,8 @@ def test_a_node_that_is_as_its_manifest_says_is_healthy() -> None:
         (["cloud_init", "instance_id"], "pibake-2", "instance-id"),
         (["cloud_init", "errors"], ["boom"], "cloud-init errors"),
         (["cloud_init", "warnings"], ["hm"], "cloud-init warnings"),
-        (["firstboot"], {}, "first boot"),
-        (["firstboot"], {"stage": "network", "status": "failed", "detail": "no cable"}, "first boot"),
+        (["join"], {}, "first boot"),
+        (["join"], {"stage": "network", "status": "failed", "detail": "no cable"}, "first boot"),
         (["clock"], 900.0, "clock"),
         (["root_bytes"], 2 << 30, "root file system"),
     ],

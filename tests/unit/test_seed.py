@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import ipaddress
+import tarfile
 from collections.abc import Callable
 from typing import Any
 
@@ -59,7 +61,8 @@ def network(subject: NodePlan) -> dict[str, Any]:
 
 
 def test_the_seed_is_the_three_files_of_nocloud_and_the_kernel_command_line(node: Make) -> None:
-    assert [path for path, _ in render(node()).tree] == [
+    ops = User("ops", (), "", sudo=True, groups=(), shell="/bin/sh")
+    assert [path for path, _ in render(node(users=(ops,))).tree] == [
         "cmdline.txt",
         "meta-data",
         "network-config",
@@ -87,13 +90,23 @@ def test_a_user_without_a_password_hash_has_a_locked_password(node: Make) -> Non
     assert user["ssh_authorized_keys"] == [KEY]
 
 
-def test_a_password_hash_is_passed_on_as_a_hash(node: Make) -> None:
+def packed(made: Seed) -> dict[str, tuple[bytes, int]]:
+    """Return the files of the secrets archive: content and mode."""
+    with tarfile.open(fileobj=io.BytesIO(made.tree["pibake-secrets.tar"].data)) as archive:
+        return {m.name: (archive.extractfile(m).read(), m.mode) for m in archive}  # type: ignore[union-attr]
+
+
+def test_a_password_hash_is_in_the_secrets_and_nowhere_else(node: Make) -> None:
     ops = User("ops", (), "$6$salt$hash", sudo=False, groups=("adm",), shell="/bin/sh")
-    (user,) = user_data(node(users=(ops,)))["users"]
-    assert user["passwd"] == "$6$salt$hash"
-    assert user["lock_passwd"] is False
+    subject = node(users=(ops,))
+    (user,) = user_data(subject)["users"]
+    assert user["lock_passwd"] is True
     assert user["groups"] == ["adm"]
     assert "sudo" not in user
+    made = render(subject)
+    assert packed(made) == {"etc/pibake/passwords": (b"ops:$6$salt$hash\n", 0o600)}
+    for path in ("user-data", "meta-data", "network-config", "cmdline.txt"):
+        assert b"$6$salt" not in made.tree[path].data
 
 
 def test_without_a_mac_address_the_one_wired_port_gets_the_address(node: Make) -> None:
@@ -131,11 +144,8 @@ def test_the_same_content_has_the_same_instance_id_whatever_the_time(node: Make)
 
 def test_a_changed_address_or_user_is_a_new_instance(node: Make) -> None:
     moved = dataclasses.replace(node().wired, address=ipaddress.ip_interface("192.168.10.99/24"))
-    ids = {
-        render(subject).instance_id
-        for subject in (node(), node(wired=moved), node(timezone="Etc/UTC"), node(labels={"disk": "hdd"}))
-    }
-    assert len(ids) == 4
+    ids = {render(subject).instance_id for subject in (node(), node(wired=moved), node(timezone="Etc/UTC"))}
+    assert len(ids) == 3
 
 
 def test_overlays_are_written_with_their_modes(node: Make) -> None:

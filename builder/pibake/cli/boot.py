@@ -40,7 +40,8 @@ Examples:
   pibake boot node3
   pibake boot node3 --console
   pibake boot node3 --keep            then: ssh -p PORT ops@127.0.0.1
-  pibake boot node3 --disk node3.qcow2    a disk that keeps its state, like a card"""
+  pibake boot node3 --disk node3.qcow2    a disk that keeps its state, like a card
+  pibake boot node3 --tap tap0        on a network of yours, to join a cluster there"""
 )
 @click.argument("node", metavar="NODE|IMAGE")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=OUT, show_default=True, metavar="FOLDER",
@@ -64,6 +65,10 @@ Examples:
 )
 @click.option("--timeout", type=click.FloatRange(1), default=600, show_default=True, metavar="SECONDS",
               help="How long the boot may take.")  # fmt: skip
+@click.option("--tap", default="", metavar="DEVICE",
+              help="Put the node on this tap device, and so on a network with others, instead of by itself.")  # fmt: skip
+@click.option("--wait", "patience", type=click.FloatRange(0), metavar="SECONDS",
+              help="How long it may wait for the API server  [default: 10, or 300 with --tap]")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the checks and the node's whole report as JSON.")
 @click.pass_obj
 def boot(
@@ -78,6 +83,8 @@ def boot(
     log: Path | None,
     memory: int,
     timeout: float,
+    tap: str,
+    patience: float | None,
     as_json: bool,
 ) -> None:
     """Boot a card's image in QEMU and report its health.
@@ -94,7 +101,8 @@ def boot(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pibake-boot-")))
         watch = _Watcher(show=show_console)
         request = vm.Boot(
-            image, manifest, disk=disk, memory=memory, timeout=timeout,
+            image, manifest, disk=disk, memory=memory, timeout=timeout, tap=tap,
+            patience=patience if patience is not None else 300.0 if tap else 10.0,
             on_console=watch.line, on_progress=watch.note,
         )  # fmt: skip
         if log:

@@ -31,7 +31,8 @@ def plan(cluster: Cluster) -> Plan:
     decide = _Decide(cluster, users, hosts, shared)
     sources = (*((cluster.source,) if cluster.source else ()), *cluster.files_read)
     nodes = tuple(decide.node(node) for node in file.nodes)
-    return Plan(file.cluster, file.domain, nodes, sources, shared)
+    folder = cluster.source.parent if cluster.source else None
+    return Plan(file.cluster, file.domain, nodes, sources, shared, folder)
 
 
 @dataclass(frozen=True)

@@ -113,13 +113,14 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will happen; `sources` are the files it was read from (for dates), the first of them cluster.yaml."""
+    """What will happen; `sources` are the files it was read from (for dates), `folder` is that of cluster.yaml."""
 
     cluster: str
     domain: str
     nodes: tuple[NodePlan, ...]
     sources: tuple[Path, ...]
     kubernetes: Kubernetes | None = None
+    folder: Path | None = None
 
     def node(self, name: str) -> NodePlan:
         """Return a node by its short or full name."""

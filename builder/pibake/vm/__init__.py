@@ -43,13 +43,19 @@ FINISHED = re.compile(r"Reached target .*cloud-init\.target|Cloud-init v\. \S+ f
 
 @dataclass(frozen=True)
 class Boot:
-    """What a test boot needs to know: the image, its manifest, and how to run it."""
+    """What a test boot needs to know: the image, its manifest, and how to run it.
+
+    `tap` is a tap device to put the node's Ethernet on, or "" for a network of its own with nobody else on it;
+    `patience` is for how many seconds a node may wait for others before it reports that it does.
+    """
 
     image: Path
     manifest: Mapping[str, Any]
     disk: Path | None = None
     memory: int = 2048
     timeout: float = 600.0
+    tap: str = ""
+    patience: float = 10.0
     on_console: Callable[[str], None] = lambda _: None
     on_progress: Callable[[str], None] = lambda _: None
 
@@ -138,7 +144,13 @@ def booted(boot: Boot, folder: Path) -> Iterator[Machine]:
     partition = folder / "boot.fat"
     disk.take_partition(disk_file, start, length, partition)
     renewed = disk.seed_files(boot.image, start, boot.manifest) if boot.disk else Tree()
-    fat.write(partition, 0, renewed | Tree({"vendor-data": File(_reporter())}), epoch=0)
+    if (
+        boot.disk
+        and fat.read_text(partition, 0, ["meta-data"]).get("meta-data", "").encode()
+        == renewed["meta-data"].data
+    ):
+        renewed = Tree()  # the same seed: what the node has scrubbed stays scrubbed
+    fat.write(partition, 0, renewed | Tree({"vendor-data": File(_reporter(boot.patience))}), epoch=0)
     disk.put_partition(partition, disk_file, start)
     files = disk.extract_boot_files(partition, folder)
     partition.unlink()
@@ -153,6 +165,7 @@ def booted(boot: Boot, folder: Path) -> Iterator[Machine]:
         node=boot.manifest["node"],
         accelerator=accelerator,
         ssh_port=port,
+        tap=boot.tap,
         memory=boot.memory,
     )
     # Whatever ends this process, even SIGKILL, ends the machine: nobody else knows of it.
@@ -165,11 +178,11 @@ def booted(boot: Boot, folder: Path) -> Iterator[Machine]:
         yield machine
 
 
-def _reporter() -> bytes:
+def _reporter(patience: float) -> bytes:
     """Return the vendor-data that starts the reporter: a boothook, since only those run at every boot."""
     program = resources.path("cloud-init", "report", "report.py").read_bytes()
     encoded = base64.encodebytes(program).decode().strip()
-    return resources.render("cloud-init/report/vendor-data.j2", program=encoded).encode()
+    return resources.render("cloud-init/report/vendor-data.j2", program=encoded, patience=patience).encode()
 
 
 def _free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import os
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ def command(
     node: Mapping[str, Any],
     accelerator: str,
     ssh_port: int,
+    tap: str,
     memory: int,
 ) -> list[str | Path]:
     """Return the command that boots `disk` with a kernel of its own; sockets and the report go into `folder`."""
@@ -34,14 +36,20 @@ def command(
         "-kernel", files["kernel"], *initramfs, "-append", files["cmdline"],
         "-drive", f"file={disk},format=qcow2,if=none,id=disk,cache=unsafe,discard=unmap",
         "-device", "virtio-blk-device,drive=disk",
-        "-netdev", network(node, ssh_port),
-        "-device", "virtio-net-device,netdev=net" + (f",mac={node['mac']}" if node["mac"] else ""),
+        "-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no" if tap else network(node, ssh_port),
+        "-device", f"virtio-net-device,netdev=net,mac={node['mac'] or local_mac(node['hostname'])}",
         "-device", "virtio-rng-device",
         "-device", "virtio-serial-device",
         "-chardev", f"file,id=report,path={folder / 'report'}",
         "-device", f"virtserialport,chardev=report,name={REPORT_PORT}",
         "-qmp", f"unix:{folder / 'qmp'},server=on,wait=off",
     ]  # fmt: skip
+
+
+def local_mac(hostname: str) -> str:
+    """Return a locally administered address (IEEE 802 section 8.4) of a node's own: QEMU gives every machine the same."""
+    digest = hashlib.sha256(hostname.encode()).hexdigest()
+    return "52:54:00:" + ":".join(digest[index : index + 2] for index in (0, 2, 4))
 
 
 def network(node: Mapping[str, Any], port: int) -> str:

@@ -1,0 +1,159 @@
+"""kubeadm: its configuration in the API version of the release, certificates, and containerd's part.
+
+Sources: Kubernetes' reference "kubeadm Configuration" (v1beta2, v1beta3, v1beta4), "PKI certificates and
+requirements", and "Container Runtimes".
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pibake import resources
+from pibake.kube import vip
+from pibake.plan import KubeadmInit, KubeadmJoin
+from pibake.tree import File, Tree
+
+if TYPE_CHECKING:
+    from pibake.identity import Secrets
+    from pibake.plan import Kubernetes, Membership, NodePlan
+
+FOLDER = "etc/pibake/kubeadm"
+"""Where the configuration and the CAs wait; `pibake-join` puts the CAs in place and removes all of it in the end."""
+SOCKET = "/run/containerd/containerd.sock"
+GROUP = "system:bootstrappers:kubeadm:default-node-token"
+
+
+def minor(version: str) -> int:
+    """Return 31 of `v1.31.4`."""
+    return int(version.split(".")[1])
+
+
+def api_version(version: str) -> str:
+    """Return the newest configuration API a release reads: v1beta4 came with 1.31, v1beta3 with 1.22."""
+    number = minor(version)
+    return f"kubeadm.k8s.io/v1beta{4 if number >= 31 else 3 if number >= 22 else 2}"
+
+
+def render(node: NodePlan, member: Membership, secrets: Secrets) -> tuple[Tree, Tree]:
+    """Return a kubeadm node's public files and its secret ones."""
+    kubernetes = member.kubernetes
+    public = Tree.read(resources.path("overlays", "kubeadm"))
+    secret: dict[str, File] = {f"{FOLDER}/join.yaml": _config([_join(node, member, secrets)])}
+    control_plane = member.part != KubeadmJoin(control_plane=False)
+    if member.part == KubeadmInit():
+        secret[f"{FOLDER}/init.yaml"] = _config(
+            [_init(node, member, secrets), _cluster(kubernetes, secrets), _kubelet()]
+        )
+    if control_plane:
+        secret |= _authorities(secrets)
+        if kubernetes.vip:
+            # on the first node, admin.conf cannot do anything yet while `kubeadm init` of 1.29 and later runs
+            kubeconfig = (
+                "super-admin.conf"
+                if member.part == KubeadmInit() and minor(kubernetes.version) >= 29
+                else "admin.conf"
+            )
+            manifest = vip.static_pod(kubernetes, kubeconfig)
+            public |= Tree({"etc/pibake/manifests/kube-vip.yaml": File(manifest.encode())})
+    return public, Tree(secret)
+
+
+def _config(documents: list[dict[str, Any]]) -> File:
+    return File(yaml.safe_dump_all(documents, sort_keys=False).encode(), 0o600)
+
+
+def _cluster(kubernetes: Kubernetes, secrets: Secrets) -> dict[str, Any]:
+    return {
+        "apiVersion": api_version(kubernetes.version),
+        "kind": "ClusterConfiguration",
+        "clusterName": secrets.cluster,
+        "kubernetesVersion": kubernetes.version,
+        "controlPlaneEndpoint": kubernetes.host,
+        "networking": {"podSubnet": kubernetes.pod_cidr, "serviceSubnet": kubernetes.service_cidr},
+        "apiServer": {"certSANs": list(kubernetes.sans)},
+    }
+
+
+def _init(node: NodePlan, member: Membership, secrets: Secrets) -> dict[str, Any]:
+    kubernetes = member.kubernetes
+    return {
+        "apiVersion": api_version(kubernetes.version),
+        "kind": "InitConfiguration",
+        "bootstrapTokens": [
+            {
+                "token": secrets.tokens["bootstrap"].reveal(),
+                "ttl": kubernetes.token_ttl,
+                "usages": ["signing", "authentication"],
+                "groups": [GROUP],
+                "description": "issued by pibake",
+            }
+        ],
+        "nodeRegistration": _registration(node, member),
+        "localAPIEndpoint": {"advertiseAddress": str(node.wired.address.ip), "bindPort": kubernetes.port},
+    }
+
+
+def _join(node: NodePlan, member: Membership, secrets: Secrets) -> dict[str, Any]:
+    kubernetes = member.kubernetes
+    document: dict[str, Any] = {
+        "apiVersion": api_version(kubernetes.version),
+        "kind": "JoinConfiguration",
+        "discovery": {
+            "bootstrapToken": {
+                "token": secrets.tokens["bootstrap"].reveal(),
+                "apiServerEndpoint": kubernetes.host,
+                "caCertHashes": [secrets.ca_pin],
+            }
+        },
+        "nodeRegistration": _registration(node, member),
+    }
+    if member.part != KubeadmJoin(control_plane=False):
+        address = {"advertiseAddress": str(node.wired.address.ip), "bindPort": kubernetes.port}
+        document["controlPlane"] = {"localAPIEndpoint": address}
+    return document
+
+
+def _registration(node: NodePlan, member: Membership) -> dict[str, Any]:
+    version = member.kubernetes.version
+    arguments = {"node-ip": str(node.wired.address.ip)}
+    if node.labels:
+        arguments["node-labels"] = ",".join(f"{key}={text}" for key, text in node.labels.items())
+    registration: dict[str, Any] = {
+        "name": node.hostname,
+        # a path without a scheme is deprecated since 1.24, and the only form some older kubelets take
+        "criSocket": f"unix://{SOCKET}" if minor(version) >= 24 else SOCKET,
+        "kubeletExtraArgs": arguments
+        if api_version(version) != "kubeadm.k8s.io/v1beta4"
+        else [{"name": name, "value": text} for name, text in arguments.items()],
+    }
+    if member.taints:
+        registration["taints"] = [_taint(text) for text in member.taints]
+    return registration
+
+
+def _taint(text: str) -> dict[str, str]:
+    rest, _, effect = text.rpartition(":")
+    key, equals, word = rest.partition("=")
+    return {"key": key, **({"value": word} if equals else {}), "effect": effect}
+
+
+def _kubelet() -> dict[str, Any]:
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "cgroupDriver": "systemd",
+    }
+
+
+def _authorities(secrets: Secrets) -> dict[str, File]:
+    """Return the CAs and the service accounts' keys, which kubeadm keeps where it finds them."""
+    files = {}
+    for name, pair in secrets.authorities.items():
+        files[f"{FOLDER}/pki/{name}.crt"] = File(pair.cert.encode(), 0o644)
+        files[f"{FOLDER}/pki/{name}.key"] = File(pair.key.reveal().encode(), 0o600)
+    if secrets.service_account:
+        files[f"{FOLDER}/pki/sa.key"] = File(secrets.service_account.reveal().encode(), 0o600)
+        files[f"{FOLDER}/pki/sa.pub"] = File(secrets.service_account_public.encode(), 0o644)
+    return files
