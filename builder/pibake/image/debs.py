@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pibake.image.ext4 import Files
+    from pibake.image.ext4_tree import Files
     from pibake.image.ext4_write import Entry
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from pibake.errors import ImageError
 from pibake.image import debugfs
 from pibake.image.debugfs import quote
-from pibake.image.ext4 import DIRECTORY, LINK, REGULAR, Node
+from pibake.image.ext4_tree import DIRECTORY, LINK, REGULAR, Node
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pibake.image.ext4 import Files
+    from pibake.image.ext4_tree import Files
 
 BATCH = 64 << 20
 """Bytes that one debugfs process writes, so that a person sees progress."""
@@ -128,7 +128,7 @@ class _Script:
         self._attributes(entry, path)
 
     def _do(self, command: str, path: str, *rest: str) -> None:
-        self.commands.append(" ".join([command, quote(f"/{path}"), *rest]))
+        self.commands.append(" ".join([command, _quoted(path), *rest]))
 
     def _there(self, entry: Entry, path: str) -> Node | None:
         """Return what has the name already; instead of a directory, a link to one is as good, as dpkg sees it."""
@@ -160,7 +160,7 @@ class _Script:
         if target not in self.names:
             raise ImageError(f"/{path} is a hard link to /{entry.target}, which was not written before it")
         self.names[target] += 1
-        self._do("ln", target, quote(f"/{path}"))
+        self._do("ln", target, _quoted(path))
         self._do("sif", target, "links_count", str(self.names[target]))
 
     def _attributes(self, entry: Entry, path: str) -> None:
@@ -173,3 +173,8 @@ class _Script:
                 self._do("sif", path, field, str(value))
         if entry.mtime is not None:
             self._do("sif", path, "mtime", f"@{entry.mtime}")
+
+
+def _quoted(path: str) -> str:
+    # `mkdir /opt` would make `opt` in the current directory: what is before the last slash, nothing, is the parent
+    return quote(f"/./{path}")

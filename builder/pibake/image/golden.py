@@ -8,33 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pibake import bases, space
-from pibake.errors import ImageError
 from pibake.fsys import delete
 from pibake.image import debs, ext4, table
-from pibake.image.clone import CHUNK, allocated, extents
-from pibake.image.ext4_write import Entry, Kind, write
+from pibake.image.clone import allocated
+from pibake.image.ext4_tree import Files
+from pibake.image.ext4_write import Entry, Kind
+from pibake.image.rootpart import Meter, RootPart
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pibake.bases import Base
     from pibake.cache import Cache
-    from pibake.progress import Progress, Task
+    from pibake.progress import Progress
 
 FORMAT = 1
 """Raised when the code changes what comes out of the same base and payload: part of every key."""
-MIB = 1 << 20
-SPARE = 64 * MIB
-"""What is free in a golden image beyond what was free in its base."""
-GRAIN = 4 * MIB
-"""Images are a multiple of this: the erase block of small SD cards, and what QEMU's SD card wants to be aligned to."""
 
 
 @dataclass(frozen=True)
@@ -150,12 +145,11 @@ def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progr
         progress.task(f"golden image of {base.name}", total=allocated(base.image) + 2 * content) as task,
         space.room(image, "make a golden image"),
     ):
-        meter = _Meter(task)
-        part = _Part(work / "root.ext4", root.start, table.read(base.image).label, base.created)
+        meter = Meter(task)
+        part = RootPart(work / "root.ext4", root.start, table.read(base.image).label, base.created)
         task.update(0, note="copying")
-        _copy(_Range(base.image, root.start, root.start + root.size), part.path, 0, meter.add)
-        ext4.repair(part.path, epoch=base.created)
-        files = ext4.Files(part.path)
+        part.take(base.image, root.size, meter)
+        files = Files(part.path)
         entries = [*_entries(payload), *debs.unpack(payload.debs, files, work / "debs")]
         task.update(meter.done, note="writing")
         part.fill(files, entries, meter)
@@ -168,88 +162,3 @@ def _entries(payload: Payload) -> list[Entry]:
     files = [Entry(file.path, source=file.source, mode=file.mode) for file in payload.files]
     links = [Entry(path, Kind.SYMLINK, target=target) for path, target in payload.links.items()]
     return sorted([*files, *links], key=lambda entry: entry.path)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The root partition while it is edited: a file of its own, which will start at byte `start` of the image."""
-
-    path: Path
-    start: int
-    label: str
-    epoch: int
-
-    def fill(self, files: ext4.Files, entries: Sequence[Entry], meter: _Meter) -> None:
-        """Make room in the file system, write the entries, and have it checked."""
-        before = ext4.state(self.path)
-        wanted = before.free + SPARE
-        self._grow(wanted + sum(_footprint(entry, before.block) for entry in entries), len(entries))
-        already = meter.done
-        write(files, entries, epoch=self.epoch, on_bytes=lambda count: meter.set(already + count))
-        self._grow(wanted, 0)  # only if the estimate was too low
-        ext4.check(self.path)
-
-    def _grow(self, free: int, inodes: int) -> None:
-        """Enlarge the file system until so much is free; the end of the image stays aligned."""
-        tail = MIB if self.label == "gpt" else 0  # for the second table at the end of the disk
-        while (now := ext4.state(self.path)).free < free or now.inodes < inodes:
-            lacking = max(free - now.free, 128 * MIB if now.inodes < inodes else 0)
-            end = self.start + now.size + lacking + lacking // 50 + tail
-            ext4.resize(self.path, -(-end // GRAIN) * GRAIN - tail - self.start, epoch=self.epoch)
-
-    def put_behind_boot(self, base: Path, image: Path, meter: _Meter) -> None:
-        """Make the image: everything of the base before the root partition, then this one, in a table that fits."""
-        size = self.path.stat().st_size
-        with image.open("wb") as file:
-            file.truncate(-(-(self.start + size) // GRAIN) * GRAIN)
-        _copy(_Range(base, 0, self.start), image, 0, meter.add)
-        table.enlarge_last(image, self.start + size)
-        _copy(_Range(self.path, 0, size), image, self.start, meter.add)
-
-
-def _footprint(entry: Entry, block: int) -> int:
-    """Return about how much of the file system an entry takes: its blocks, and one for a directory or extents."""
-    size = entry.source.stat().st_size if entry.source else 0
-    return -(-size // block) * block + block + size // 256
-
-
-@dataclass(frozen=True)
-class _Range:
-    path: Path
-    start: int
-    end: int
-
-
-def _copy(source: _Range, target: Path, at: int, on_bytes: Callable[[int], None]) -> None:
-    """Copy a range of a file to byte `at` of another one, holes as holes."""
-    reader = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
-    writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.ftruncate(writer, max(os.fstat(writer).st_size, at + source.end - source.start))
-        for first, last in extents(reader, source.start, source.end):
-            position = first
-            while position < last:
-                piece = os.pread(reader, min(CHUNK, last - position), position)
-                # what does not fit into one write is read again, until there is room or an error
-                count = os.pwrite(writer, piece, at + position - source.start)
-                if not count:
-                    raise ImageError(f"{source.path} became shorter while it was copied")
-                position += count
-                on_bytes(count)
-    finally:
-        os.close(reader)
-        os.close(writer)
-
-
-class _Meter:
-    """Bytes moved so far, shown on a task."""
-
-    def __init__(self, task: Task) -> None:
-        self.task, self.done = task, 0
-
-    def add(self, count: int) -> None:
-        self.set(self.done + count)
-
-    def set(self, done: int) -> None:
-        self.done = done
-        self.task.update(done)

@@ -1,0 +1,121 @@
+"""The root partition of a base while a payload is put into it: a file of its own, later part of a larger image.
+
+resize2fs could not do with less, see `ext4.resize`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pibake.errors import ImageError
+from pibake.image import ext4, table
+from pibake.image.clone import CHUNK, extents
+from pibake.image.ext4_write import write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pibake.image.ext4_tree import Files
+    from pibake.image.ext4_write import Entry
+    from pibake.progress import Task
+
+MIB = 1 << 20
+SPARE = 64 * MIB
+"""What is free in a golden image beyond what was free in its base."""
+GRAIN = 4 * MIB
+"""Images are a multiple of this: the erase block of small SD cards, and what QEMU's SD card wants to be aligned to."""
+
+
+@dataclass(frozen=True)
+class RootPart:
+    """The root partition while it is edited: a file of its own, which will start at byte `start` of the image."""
+
+    path: Path
+    start: int
+    label: str
+    epoch: int
+
+    def take(self, base: Path, size: int, meter: Meter) -> None:
+        """Copy the partition out of the base, and bring its file system into a clean state."""
+        _copy(_Range(base, self.start, self.start + size), self.path, 0, meter.add)
+        ext4.repair(self.path, epoch=self.epoch)
+
+    def fill(self, files: Files, entries: Sequence[Entry], meter: Meter) -> None:
+        """Make room in the file system, write the entries, and have it checked."""
+        before = ext4.state(self.path)
+        wanted = before.free + SPARE
+        self._grow(wanted + sum(_footprint(entry, before.block) for entry in entries), len(entries))
+        already = meter.done
+        write(files, entries, epoch=self.epoch, on_bytes=lambda count: meter.set(already + count))
+        self._grow(wanted, 0)  # only if the estimate was too low
+        ext4.check(self.path)
+
+    def _grow(self, free: int, inodes: int) -> None:
+        """Enlarge the file system until so much is free; the end of the image stays aligned."""
+        tail = MIB if self.label == "gpt" else 0  # for the second table at the end of the disk
+        while (now := ext4.state(self.path)).free < free or now.inodes < inodes:
+            lacking = max(free - now.free, 128 * MIB if now.inodes < inodes else 0)
+            end = self.start + now.size + lacking + lacking // 50 + tail
+            ext4.resize(self.path, -(-end // GRAIN) * GRAIN - tail - self.start, epoch=self.epoch)
+
+    def put_behind_boot(self, base: Path, image: Path, meter: Meter) -> None:
+        """Make the image: everything of the base before the root partition, then this one, in a table that fits."""
+        size = self.path.stat().st_size
+        with image.open("wb") as file:
+            file.truncate(-(-(self.start + size) // GRAIN) * GRAIN)
+        _copy(_Range(base, 0, self.start), image, 0, meter.add)
+        table.enlarge_last(image, self.start + size)
+        _copy(_Range(self.path, 0, size), image, self.start, meter.add)
+
+
+def _footprint(entry: Entry, block: int) -> int:
+    """Return about how much of the file system an entry takes: its blocks, and one for a directory or extents."""
+    size = entry.source.stat().st_size if entry.source else 0
+    return -(-size // block) * block + block + size // 256
+
+
+@dataclass(frozen=True)
+class _Range:
+    path: Path
+    start: int
+    end: int
+
+
+def _copy(source: _Range, target: Path, at: int, on_bytes: Callable[[int], None]) -> None:
+    """Copy a range of a file to byte `at` of another one, holes as holes."""
+    reader = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+    writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.ftruncate(writer, max(os.fstat(writer).st_size, at + source.end - source.start))
+        for first, last in extents(reader, source.start, source.end):
+            position = first
+            while position < last:
+                piece = os.pread(reader, min(CHUNK, last - position), position)
+                # what does not fit into one write is read again, until there is room or an error
+                count = os.pwrite(writer, piece, at + position - source.start)
+                if not count:
+                    raise ImageError(f"{source.path} became shorter while it was copied")
+                position += count
+                on_bytes(count)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+class Meter:
+    """Bytes moved so far, shown on a task."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.done = task, 0
+
+    def add(self, count: int) -> None:
+        """Count so many bytes more."""
+        self.set(self.done + count)
+
+    def set(self, done: int) -> None:
+        """Say how many bytes it is in all."""
+        self.done = done
+        self.task.update(done)
