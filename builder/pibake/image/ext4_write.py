@@ -32,6 +32,8 @@ class Kind(Enum):
     DIRECTORY = DIRECTORY
     SYMLINK = LINK
     HARD_LINK = 0
+    ABSENT = -1
+    """Nothing: a file or link that is there is removed."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class _Script:
             self.commands = []
 
     def add(self, entry: Entry) -> None:
+        if entry.kind is Kind.ABSENT and not self.files.find(entry.path, follow=False)[1]:
+            return  # and no directories are made for it
         parent, _, name = entry.path.rpartition("/")
         parent, _ = self.files.find(parent)
         self._parents(parent)
@@ -111,6 +115,9 @@ class _Script:
             return
         if there:
             self._do("rm", path)
+            del self.files.directories[parent][name]
+        if entry.kind is Kind.ABSENT:
+            return
         match entry.kind:
             case Kind.FILE:
                 self._do("cd", parent)
