@@ -106,3 +106,20 @@ def test_the_probe_gives_up_on_a_guest_that_hangs() -> None:
     verdict = accel.probe("tcg", "aarch64", limit=0.0)
     assert not verdict.works
     assert "could not say one character" in verdict.reason
+
+
+def test_a_machine_that_stands_still_is_started_again_and_given_up_in_the_end(silent: Path) -> None:
+    fake = silent / "bin/qemu-system-aarch64"
+    fake.parent.mkdir()
+    fake.write_text(
+        f"#!/bin/sh\necho start >> {silent}/starts\necho '[!!!!!!] Failed to start up manager.'\n"
+        "echo '[ 107.4] systemd[1]: Freezing execution.'\nexec sleep 60\n"
+    )
+    fake.chmod(0o755)
+    env = {**os.environ, "PATH": f"{fake.parent}:{os.environ['PATH']}", "TMPDIR": str(silent)}
+    argv = [sys.executable, "-m", "pibake", "boot", "n1", "--timeout", "60"]
+    done = subprocess.run(argv, cwd=silent, env=env, text=True, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("stood still for too long: starting it again") == 2
+    assert "the machine stood still, and systemd gave up" in done.stderr
+    assert (silent / "starts").read_text().split() == ["start"] * 3

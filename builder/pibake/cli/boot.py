@@ -15,11 +15,14 @@ import click
 from pibake.errors import BootFailed, PibakeError
 
 if TYPE_CHECKING:
+    from pibake import vm
     from pibake.health import Check
     from pibake.progress import Progress, Task
     from pibake.vm import Machine
 
 OUT = Path("images/out")
+STARTS = 3
+"""How often a machine may be switched on before its stalling is an error."""
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
 MILESTONES = (
     (r"Booting Linux", 0.02, "kernel"),
@@ -110,8 +113,7 @@ def boot(
         bar = Silent() if show_console else progress
         with bar.task(f"boot {image.name}", total=1.0, unit="%") as task:
             watch.task = task
-            machine = stack.enter_context(vm.booted(request, folder))
-            report = machine.wait_for_report(request)
+            machine, report = _boot(request, folder, stack)
             watch.task = None
         checks = health.judge(report, manifest, disk_bytes=machine.disk_bytes)
         with suppress(KeyboardInterrupt) if keep else nullcontext():
@@ -122,6 +124,26 @@ def boot(
             machine.power_off()
         if wrong := [check for check in checks if not check.ok]:
             raise BootFailed(f"not healthy: {', '.join(check.name for check in wrong)}")
+
+
+def _boot(request: vm.Boot, folder: Path, stack: ExitStack) -> tuple[Machine, dict[str, Any]]:
+    """Boot until there is a report; a machine that stalls is switched off and on, as its watchdog would do."""
+    from pibake import vm
+
+    for attempt in range(1, STARTS + 1):
+        with ExitStack() as inner:
+            machine = inner.enter_context(vm.booted(request, folder))
+            machine.starts = attempt
+            try:
+                report = machine.wait_for_report(request)
+            except vm.StalledError:
+                if attempt == STARTS:
+                    raise
+                click.echo("the emulated machine stood still for too long: starting it again", err=True)
+                continue
+            stack.push(inner.pop_all())
+            return machine, report
+    raise AssertionError("the loop returns or raises")
 
 
 class _Watcher:
@@ -164,7 +186,7 @@ def _show(checks: list[Check], report: dict[str, Any], machine: Machine, *, as_j
     if as_json:
         rows = [{"name": c.name, "ok": c.ok, "seen": c.seen, "problem": c.problem} for c in checks]
         facts = {"healthy": all(c.ok for c in checks), "seconds": round(machine.seconds, 1),
-                 "accelerator": machine.accelerator, "ssh_port": machine.ssh_port}  # fmt: skip
+                 "accelerator": machine.accelerator, "ssh_port": machine.ssh_port, "starts": machine.starts}  # fmt: skip
         click.echo(json.dumps({**facts, "checks": rows, "report": report}, indent=2))
         return
     from rich.console import Console

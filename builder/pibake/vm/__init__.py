@@ -38,6 +38,15 @@ FATAL = re.compile(
 )
 """What a machine prints when it will wait for a person for ever."""
 
+STALLED = re.compile(r"systemd\[1\]: Freezing execution")
+"""systemd gives its generators 90 s of the guest's clock (systemd.generator(7)), which is the host's: on a host so
+busy that emulation stands still for that long, the machine is at fault and not the card."""
+
+
+class StalledError(BootFailed):
+    """The emulated machine stood still for so long that its systemd gave up: it has to be started again."""
+
+
 FINISHED = re.compile(r"Reached target .*cloud-init\.target|Cloud-init v\. \S+ finished")
 
 
@@ -72,6 +81,7 @@ class Machine:
     started: float = field(default_factory=time.monotonic)
     console: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    starts: int = 1
 
     def wait_for_report(self, boot: Boot) -> dict[str, Any]:
         """Return the node's report.
@@ -101,6 +111,8 @@ class Machine:
                     console=self.tail(),
                     hint="does this base's cloud-init read its NoCloud seed from the boot partition?",
                 )
+            if any(STALLED.search(line) for line in list(self.console)):
+                raise StalledError("the machine stood still, and systemd gave up", console=self.tail())
             if fatal := next((line for line in list(self.console) if FATAL.search(line)), ""):
                 time.sleep(1)  # what comes just after the first bad line says more
                 raise BootFailed(f"the machine gave up: {fatal.strip()}", console=self.tail())
@@ -156,7 +168,7 @@ def booted(boot: Boot, folder: Path) -> Iterator[Machine]:
     partition.unlink()
     accelerator = "kvm" if platform.machine() == "aarch64" and accel.kvm().works else "tcg"
     port = _free_port()
-    (folder / "report").touch()
+    (folder / "report").write_bytes(b"")
     find("qemu-system-aarch64", "boot the image")
     argv = command(
         folder,
@@ -195,7 +207,7 @@ def _drain(
     stream: IO[bytes] | None, machine: Machine, on_console: Callable[[str], None], folder: Path
 ) -> None:
     """Keep the console: in memory for judging, in a file for people, and to whoever watches."""
-    with (folder / "console.log").open("wb") as log, suppress(ValueError, OSError):
+    with (folder / "console.log").open("ab") as log, suppress(ValueError, OSError):
         for raw in stream or ():
             log.write(raw)
             log.flush()

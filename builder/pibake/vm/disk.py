@@ -101,10 +101,11 @@ def extract_boot_files(partition: Path, folder: Path) -> Mapping[str, str]:
     fat.read(partition, 0, wanted, folder)
     local = {name: folder / os.path.basename(name) for name in wanted}  # noqa: PTH119 - a FAT path, not a host's
     words = local[files.cmdline].read_text("utf-8").split()
-    # The Pi's serial port and screen are not there on `virt`, and a splash would hide what the console says.
+    # The Pi's serial port and screen are not there on `virt`, and a splash would hide what the console says. No
+    # board has a vsock, which systemd's SSH generator looks for with a modprobe while its 90 s run.
     kept = [w for w in words if not w.startswith("console=") and w not in {"quiet", "splash"}]
     return {
         "kernel": str(local[files.kernel]),
         "initramfs": str(local[files.initramfs]) if files.initramfs else "",
-        "cmdline": " ".join([*kept, "console=ttyAMA0"]),
+        "cmdline": " ".join([*kept, "systemd.ssh_auto=no", "console=ttyAMA0"]),
     }
