@@ -44,8 +44,7 @@ LARGEST = 64 << 20
 
 def wanted(plan: Plan) -> Wanted:
     """Return the identities a plan needs."""
-    kubernetes = getattr(plan, "kubernetes", None)
-    distribution = kubernetes.distribution if kubernetes is not None else ""
+    distribution = plan.kubernetes.distribution if plan.kubernetes else ""
     return identity.Wanted(plan.cluster, distribution, {node.hostname: node.role for node in plan.nodes})
 
 

@@ -16,9 +16,9 @@ LAYERS = (
     ("log", "run", "resources", "tree", "progress", "fsys"),
     ("config", "catalog", "space", "lock"),
     ("plan",),
-    ("seed", "health", "identity"),
+    ("seed", "health", "identity", "kube"),
     ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "fetch", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor", "age", "vault"),
+     "bases", "inventory", "vm", "doctor", "age", "vault", "live"),
     ("build",),
     ("cli", "__main__"),
 )  # fmt: skip

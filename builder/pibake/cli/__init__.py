@@ -28,9 +28,14 @@ COMMANDS = {
     "build": ("pibake.cli.build", "Bake flash-ready card images."),
     "boot": ("pibake.cli.boot", "Boot a card's image in QEMU and report its health."),
     "base": ("pibake.cli.base", "List, get, check and remove base images."),
+    "secrets": ("pibake.cli.secrets", "Issue, list, rotate and export the cluster's identities."),
+    "kubeconfig": ("pibake.cli.access", "Write a kubeconfig, before the cluster has power or after."),
+    "known-hosts": ("pibake.cli.access", "Write the known_hosts lines of all nodes."),
+    "ssh": ("pibake.cli.access", "Log in to a node, sure of its host key from the first time on."),
+    "forget": ("pibake.cli.forget", "Take a node out of the cluster and remove what was made for it."),
     "doctor": ("pibake.cli.doctor", "Say what this host lacks, and how to install it."),
 }
-"""Command -> module that defines it (under the same name) and its line in `pibake --help`."""
+"""Command -> module that defines it (under the same name, with _ for -) and its line in `pibake --help`."""
 
 
 class Commands(click.Group):
@@ -44,7 +49,7 @@ class Commands(click.Group):
         """Import and return one command."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_"))
         if not isinstance(command, click.Command):
             raise TypeError(f"{cmd_name} is not a command")
         return command

@@ -7,6 +7,7 @@ in, values out: the clock is an argument, randomness is used where something is 
 
 from __future__ import annotations
 
+from pibake.identity import layout, summary
 from pibake.identity.checking import check
 from pibake.identity.document import dumps, loads
 from pibake.identity.hostkeys import known_hosts
@@ -29,7 +30,9 @@ __all__ = [
     "issue",
     "known_hosts",
     "kubeconfig",
+    "layout",
     "loads",
     "merge",
     "rotate",
+    "summary",
 ]
