@@ -1,0 +1,118 @@
+"""Bundles: a folder of the builder with everything of one Kubernetes version, for builds without any network.
+
+bundle.yaml     kubernetes: v1.20.2
+architecture: arm64
+bin/            executables, to /usr/bin
+cni/            CNI plugins, to /opt/cni/bin
+debs/           *.deb, unpacked into the base
+images/         *.tar, *.tar.gz, *.tar.zst: archives of container images
+manifests/      *.yaml
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+from pibake import arch
+from pibake.errors import PibakeError
+from pibake.image import debs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+FOLDERS = {
+    "bin": ("",),
+    "cni": ("",),
+    "debs": (".deb",),
+    "images": (".tar", ".tar.gz", ".tar.zst"),
+    "manifests": (".yaml", ".yml", ".json"),
+}
+"""The folders of a bundle, and how the names in them end."""
+IGNORED = ("README", "LICENSE", ".")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The files of a bundle by folder, in sorted order; every one has been checked."""
+
+    folder: Path
+    bin: tuple[Path, ...]
+    cni: tuple[Path, ...]
+    debs: tuple[Path, ...]
+    images: tuple[Path, ...]
+    manifests: tuple[Path, ...]
+
+
+def read(folder: Path, version: str, *, described: bool = True) -> Bundle:
+    """Return what a bundle holds, after checking that all of it is for this version and for arm64.
+
+    Args:
+        folder: the bundle.
+        version: the Kubernetes that the plan wants.
+        described: whether it must say itself, in bundle.yaml, what it is.
+
+    Raises:
+        PibakeError: the first thing that is wrong, with the file it is about.
+    """
+    if not folder.is_dir():
+        raise PibakeError(
+            f"the bundle {folder} is no folder", "`kubernetes: {bundle: ...}` is relative to the cluster.yaml"
+        )
+    _check_names(folder)
+    _check_description(folder / "bundle.yaml", version, described=described)
+    bundle = Bundle(folder, **{name: _files(folder / name, ends) for name, ends in FOLDERS.items()})
+    for executable in (*bundle.bin, *bundle.cni):
+        arch.check_executable(executable)
+    for deb in bundle.debs:
+        debs.control(deb)
+    for archive in bundle.images:
+        arch.check_images(archive)
+    return bundle
+
+
+def _check_names(folder: Path) -> None:
+    for path in sorted(folder.iterdir()):
+        fits = path.name in FOLDERS if path.is_dir() else path.name == "bundle.yaml"
+        if not fits and not path.name.startswith(IGNORED):
+            raise PibakeError(
+                f"the bundle {folder} holds {path.name}, which pibake does not know",
+                f"a bundle holds bundle.yaml and the folders {', '.join(FOLDERS)}",
+            )
+
+
+def _check_description(path: Path, version: str, *, described: bool) -> None:
+    example = f"write into it:\n  kubernetes: {version}\n  architecture: arm64"
+    if not path.is_file():
+        if described:
+            raise PibakeError(f"the bundle has no {path}", example)
+        return
+    try:
+        found = yaml.load(path.read_text("utf-8", "replace"), yaml.BaseLoader)  # noqa: S506 - makes strings only
+    except yaml.YAMLError as error:
+        raise PibakeError(f"{path} is no YAML: {error}", example) from error
+    wanted = {"kubernetes": version, "architecture": "arm64"}
+    if not isinstance(found, dict) or found.keys() != wanted.keys():
+        raise PibakeError(f"{path} should say `kubernetes` and `architecture`, and nothing else", example)
+    for key, value in wanted.items():
+        if found[key] != value:
+            raise PibakeError(
+                f"{path} says `{key}: {found[key]}`, but {value} is wanted",
+                "`kubernetes: {version: ...}` in the cluster.yaml and the bundle must be of one version",
+            )
+
+
+def _files(folder: Path, ends: Sequence[str]) -> tuple[Path, ...]:
+    if not folder.is_dir():
+        return ()
+    found = [path for path in sorted(folder.iterdir()) if not path.name.startswith(IGNORED)]
+    for path in found:
+        if not path.is_file() or not path.name.endswith(tuple(ends)):
+            raise PibakeError(
+                f"{path} does not belong into a bundle",
+                f"{folder.name}/ holds {' or '.join(f'*{end}' for end in ends)} files, and no folders",
+            )
+    return tuple(found)

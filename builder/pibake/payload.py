@@ -1,0 +1,125 @@
+"""What a golden image holds beside the base so that its nodes can join: Kubernetes itself, and container images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from pibake import apt, bundle, release
+from pibake.errors import PibakeError, about
+from pibake.image.artifact import sha256
+from pibake.image.golden import Payload, PayloadFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pibake.bases import Base
+    from pibake.cache import Cache
+    from pibake.progress import Progress
+    from pibake.web import Policy
+
+K3S_IMAGES = "var/lib/rancher/k3s/agent/images"
+"""Where k3s looks for archives to import at every start."""
+K3S_LINKS = {f"usr/local/bin/{name}": "k3s" for name in ("kubectl", "crictl", "ctr")}
+"""Names under which k3s is another program, as its installer makes them."""
+IMAGES = "var/lib/pibake/images"
+MANIFESTS = "var/lib/pibake/manifests"
+
+
+class Kubernetes(Protocol):
+    """What of the plan decides the payload."""
+
+    @property
+    def distribution(self) -> str:
+        """Return "k3s" or "kubeadm"."""
+
+    @property
+    def version(self) -> str:
+        """Return the release, with its `v`."""
+
+    @property
+    def airgap(self) -> bool:
+        """Return whether k3s' own container images are baked in."""
+
+    @property
+    def bundle(self) -> Path | None:
+        """Return the folder that takes the place of downloads."""
+
+
+def obtain(
+    kubernetes: Kubernetes, base: Base, cache: Cache, progress: Progress, *, policy: Policy | None = None
+) -> Payload:
+    """Return the payload of the nodes of a cluster, from the cache, a bundle or the network.
+
+    Args:
+        kubernetes: which Kubernetes.
+        base: what it goes into; packages are chosen to fit it.
+        cache: where downloads are kept.
+        progress: where to show progress.
+        policy: how patient to be with the network.
+
+    Raises:
+        FetchError: a download could not be had.
+        VerificationError: a file is not what its publisher says.
+        PibakeError: a bundle is of another version or processor, or holds what does not belong there.
+    """
+    with about(f"kubernetes {kubernetes.version}"):
+        if kubernetes.distribution == "k3s":
+            return _k3s(kubernetes, cache, progress, policy)
+        if kubernetes.distribution == "kubeadm" and kubernetes.bundle:
+            return _kubeadm(bundle.read(kubernetes.bundle, kubernetes.version))
+        if kubernetes.distribution == "kubeadm":
+            return Payload(debs=apt.obtain(kubernetes.version, base, cache, progress, policy=policy))
+    raise PibakeError(f"there is no distribution {kubernetes.distribution!r}; there are k3s and kubeadm")
+
+
+def _k3s(kubernetes: Kubernetes, cache: Cache, progress: Progress, policy: Policy | None) -> Payload:
+    files = []
+    if kubernetes.bundle:
+        brought = bundle.read(kubernetes.bundle, kubernetes.version, described=False)
+        misplaced = [*brought.cni, *brought.debs, *brought.manifests]
+        misplaced += [path for path in brought.bin if path.name != "k3s"]
+        if misplaced:
+            raise PibakeError(
+                f"{misplaced[0]} is of no use for k3s", "a bundle for k3s holds bin/k3s and images/ only"
+            )
+        files = [_file("usr/local/bin", path, 0o755) for path in brought.bin]
+        files += [_file(K3S_IMAGES, path) for path in brought.images]
+    have = {file.path for file in files}
+    wanted = []
+    if "usr/local/bin/k3s" not in have:
+        wanted.append(release.BINARY)
+    if kubernetes.airgap and not any(path.startswith(K3S_IMAGES) for path in have):
+        wanted.append(release.IMAGES)
+    for asset in release.k3s(kubernetes.version, tuple(wanted), cache, progress, policy) if wanted else ():
+        binary = asset.path.name == release.BINARY
+        path = "usr/local/bin/k3s" if binary else f"{K3S_IMAGES}/{asset.path.name}"
+        files.append(PayloadFile(path, asset.path, 0o755 if binary else 0o644, asset.sha256))
+    if any(file.path.startswith(K3S_IMAGES) for file in files):
+        files.append(_import_once(cache))
+    return Payload(tuple(files), (), K3S_LINKS)
+
+
+def _import_once(cache: Cache) -> PayloadFile:
+    """Return the marker that makes k3s remember which archives it has imported, instead of doing it at every start."""
+    empty = release.made(cache.root / "kubernetes") / "empty"
+    empty.touch()
+    return PayloadFile(f"{K3S_IMAGES}/.cache.json", empty, 0o644, sha256(empty))
+
+
+def _kubeadm(brought: bundle.Bundle) -> Payload:
+    names = {path.name for path in brought.bin}
+    missing = {"kubeadm", "kubelet"} - names
+    if missing and not brought.debs:
+        raise PibakeError(
+            f"the bundle {brought.folder} has no bin/{min(missing)}, and no packages either",
+            "a node needs kubeadm and kubelet, from bin/ or from debs/",
+        )
+    files = [_file("usr/bin", path, 0o755) for path in brought.bin]
+    files += [_file("opt/cni/bin", path, 0o755) for path in brought.cni]
+    files += [_file(IMAGES, path) for path in brought.images]
+    files += [_file(MANIFESTS, path) for path in brought.manifests]
+    return Payload(tuple(files), brought.debs)
+
+
+def _file(folder: str, source: Path, mode: int = 0o644) -> PayloadFile:
+    return PayloadFile(f"{folder}/{source.name}", source, mode, sha256(source))

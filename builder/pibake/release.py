@@ -1,0 +1,159 @@
+"""k3s' releases: the executable and the air-gap images, checked against the release's own list of digests.
+
+Assets of a release: `k3s-arm64`, `k3s-airgap-images-arm64.tar.zst`, and `sha256sum-arm64.txt` with lines
+`<hex>  <asset>`. k3s signs none of them; that the list is the project's own rests on HTTPS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pibake import arch, fetch, vendor
+from pibake.errors import FetchError, PibakeError, VerificationError
+from pibake.fsys import load, stamp, store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pibake.cache import Cache
+    from pibake.progress import Progress
+    from pibake.web import Policy
+
+URL = "https://github.com/k3s-io/k3s/releases/download"
+BINARY = "k3s-arm64"
+IMAGES = "k3s-airgap-images-arm64.tar.zst"
+SUMS = "sha256sum-arm64.txt"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file of a release in the cache, and its verified digest."""
+
+    path: Path
+    sha256: str
+
+
+def k3s(
+    version: str, names: tuple[str, ...], cache: Cache, progress: Progress, policy: Policy | None = None
+) -> tuple[Asset, ...]:
+    """Return assets of a release of k3s, from the cache or downloaded.
+
+    Args:
+        version: the release, such as v1.31.4+k3s1.
+        names: which of its assets.
+        cache: where they are kept.
+        progress: where to show progress.
+        policy: how patient to be with the network.
+
+    Raises:
+        FetchError: there is no such release, or it could not be had.
+        VerificationError: a file is not the one in the release's list.
+    """
+    # In a URL a plus sign may mean a space
+    where = f"{os.environ.get('PIBAKE_K3S_URL', URL).rstrip('/')}/{quote(version, safe='')}"
+    folder = made(cache.root / "kubernetes" / f"k3s-{version}")
+    with cache.lock(f"k3s-{version}", progress):
+        sums = _sums(version, where, folder, policy)
+        missing = [name for name in names if name not in sums]
+        if missing:
+            raise FetchError(
+                f"{where}/{SUMS} does not name {missing[0]}; it names {', '.join(sorted(sums)) or 'nothing'}",
+                f"does k3s {version} have a build for arm64?",
+            )
+        return tuple(
+            _Wanted(f"{where}/{name}", folder / name, sums[name], f"{where}/{SUMS}").obtain(progress, policy)
+            for name in names
+        )
+
+
+def made(folder: Path) -> Path:
+    """Return a folder of the cache, made if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PibakeError(
+            f"the cache folder {folder} cannot be made: {error.strerror}",
+            "set XDG_CACHE_HOME to a folder that you may write to",
+        ) from error
+    return folder
+
+
+def _sums(version: str, where: str, folder: Path, policy: Policy | None) -> dict[str, str]:
+    """Return the release's digests by asset; a release never changes, so they are asked for once."""
+    kept = folder / "sums.json"
+    if sums := load(kept):
+        return sums
+    try:
+        text = fetch.small(f"{where}/{SUMS}", policy).decode("utf-8", "replace")
+    except FetchError as error:
+        if " 404 " not in f"{error} ":
+            raise
+        raise FetchError(
+            f"there is no k3s {version} for arm64: {error.message}",
+            "https://update.k3s.io/v1-release/channels names the current releases; write the whole version, "
+            "such as v1.31.4+k3s1; PIBAKE_K3S_URL points at a mirror",
+        ) from error
+    sums = vendor.parse(text)
+    if sums:
+        store(kept, sums)
+    return sums
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A file that must have a certain digest: where it is, where it goes, and where the digest is from."""
+
+    url: str
+    path: Path
+    sha256: str
+    origin: str
+
+    def obtain(self, progress: Progress, policy: Policy | None) -> Asset:
+        """Return the file, downloaded if it is not there; it is hashed again only if it was touched."""
+        record = self.path.with_name(f"{self.path.name}.verified.json")
+        now = stamp(self.path)
+        if not now or load(record) != {"sha256": self.sha256, "verified": now}:
+            if not (now and _digest(self.path, progress) == self.sha256):
+                self._download(progress, policy)
+            if self.path.name == BINARY:
+                arch.check_executable(self.path)
+            store(record, {"sha256": self.sha256, "verified": stamp(self.path)})
+        return Asset(self.path, self.sha256)
+
+    def _download(self, progress: Progress, policy: Policy | None) -> None:
+        download = fetch.Download(self.url, self.path.with_name(f"{self.path.name}.part"), policy)
+        while True:
+            total = hashlib.sha256()
+            try:
+                with progress.task(f"download {self.path.name}") as task:
+                    for chunk in download.chunks(task):
+                        total.update(chunk)
+            except fetch.StartOver:
+                progress.say(f"{self.url}: the server cannot continue what has arrived; starting over")
+                continue
+            if total.hexdigest() == self.sha256:
+                download.part.replace(self.path)
+                download.discard()
+                return
+            resumed = download.resumed  # then what an earlier attempt left may be what is wrong
+            download.discard()
+            if not resumed:
+                raise VerificationError(
+                    f"the sha256 of {self.url}", expected=self.sha256, got=total.hexdigest(), source=self.origin,
+                    hint="the file was damaged on its way, or is not the one that the release names",
+                )  # fmt: skip
+            progress.say(f"{self.url}: what an earlier attempt left is damaged; starting over")
+
+
+def _digest(path: Path, progress: Progress) -> str:
+    total, done = hashlib.sha256(), 0
+    with path.open("rb") as file, progress.task(f"verify {path.name}", total=path.stat().st_size) as task:
+        while chunk := file.read(1 << 20):
+            total.update(chunk)
+            done += len(chunk)
+            task.update(done)
+    return total.hexdigest()
