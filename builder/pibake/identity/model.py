@@ -127,7 +127,7 @@ class Secrets:
             yield self.service_account.reveal()
         for token in self.tokens.values():
             yield token.reveal()
-            if len(parts := re.split(r"::\w+:|\.", token.reveal())) > 1:
+            if len(parts := re.split(r"::\w+:|\.", token.reveal())) > 1 and parts[-1]:
                 yield parts[-1]  # k3s takes the bare password too; kubeadm's first half is public
         for node in self.nodes.values():
             yield node.host_key.private.reveal()
