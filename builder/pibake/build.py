@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibake import __version__, bases, keys, kube, vault
+from pibake import __version__, bases, keys, kube, payload, vault
 from pibake.errors import PibakeError, about
 from pibake.image import artifact, fat, table
 from pibake.image.clone import Copy, allocated
@@ -136,8 +136,6 @@ def _image(ref: BaseRef, kubernetes: Kubernetes | None, job: Job) -> Base:
     base = bases.obtain(ref, job.cache, job.progress)
     if kubernetes is None:
         return base
-    from pibake import payload
-
     return golden(base, payload.obtain(kubernetes, base, job.cache, job.progress), job.cache, job.progress)
 
 

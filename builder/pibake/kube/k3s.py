@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pibake import resources
+from pibake.identity import layout
 from pibake.kube import vip
 from pibake.plan import K3sAgent, K3sServer
 from pibake.tree import File, Tree
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 CONFIG = "etc/rancher/k3s/config.yaml"
 REGISTRIES = "etc/rancher/k3s/registries.yaml"
 NODE_PASSWORD = "etc/rancher/node/password"  # noqa: S105 - a path
-TLS = "var/lib/rancher/k3s/server/tls"
-MANIFESTS = "var/lib/rancher/k3s/server/manifests"
+HOME = layout.HOME["k3s"]
+MANIFESTS = f"{HOME}/server/manifests"
 SWITCHES = ("kube-proxy", "network-policy", "cloud-controller", "helm-controller")
 """Components that have a `--disable-NAME` switch of their own instead of being named to `--disable`."""
 
@@ -43,7 +44,7 @@ def render(
         secret[REGISTRIES] = _private(registries.reveal())
     public = Tree.read(resources.path("overlays", "k3s-server" if server else "k3s-agent"))
     if member.part == K3sServer(first=True):
-        secret |= _authorities(secrets)
+        secret |= {f"{HOME}/{path}": file for path, file in layout.pki(secrets)}
         if member.kubernetes.vip:
             manifest = vip.daemon_set(member.kubernetes)
             public |= Tree({f"{MANIFESTS}/kube-vip.yaml": File(manifest.encode())})
@@ -99,16 +100,6 @@ def _joining_url(kubernetes: Kubernetes) -> str:
     address = kubernetes.servers[0].address
     host = f"[{address}]" if ":" in address else address
     return f"https://{host}:{kubernetes.port}"
-
-
-def _authorities(secrets: Secrets) -> dict[str, File]:
-    files = {}
-    for name, pair in secrets.authorities.items():
-        files[f"{TLS}/{name}.crt"] = File(pair.cert.encode(), 0o644)
-        files[f"{TLS}/{name}.key"] = _private(pair.key.reveal())
-    if secrets.service_account:
-        files[f"{TLS}/service.key"] = _private(secrets.service_account.reveal())
-    return files
 
 
 def _private(text: str) -> File:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pibake import resources
+from pibake.identity import layout
 from pibake.kube import vip
 from pibake.plan import KubeadmInit, KubeadmJoin
 from pibake.tree import File, Tree
@@ -47,7 +48,8 @@ def render(node: NodePlan, member: Membership, secrets: Secrets) -> tuple[Tree, 
             [_init(node, member, secrets), _cluster(kubernetes, secrets), _kubelet()]
         )
     if control_plane:
-        secret |= _authorities(secrets)
+        # kubeadm keeps the CAs and the service accounts' keys that it finds ("PKI certificates and requirements")
+        secret |= {f"{FOLDER}/{path}": file for path, file in layout.pki(secrets)}
         if kubernetes.vip:
             # on the first node, admin.conf cannot do anything yet while `kubeadm init` of 1.29 and later runs
             kubeconfig = (
@@ -145,15 +147,3 @@ def _kubelet() -> dict[str, Any]:
         "kind": "KubeletConfiguration",
         "cgroupDriver": "systemd",
     }
-
-
-def _authorities(secrets: Secrets) -> dict[str, File]:
-    """Return the CAs and the service accounts' keys, which kubeadm keeps where it finds them."""
-    files = {}
-    for name, pair in secrets.authorities.items():
-        files[f"{FOLDER}/pki/{name}.crt"] = File(pair.cert.encode(), 0o644)
-        files[f"{FOLDER}/pki/{name}.key"] = File(pair.key.reveal().encode(), 0o600)
-    if secrets.service_account:
-        files[f"{FOLDER}/pki/sa.key"] = File(secrets.service_account.reveal().encode(), 0o600)
-        files[f"{FOLDER}/pki/sa.pub"] = File(secrets.service_account_public.encode(), 0o644)
-    return files
