@@ -18,7 +18,7 @@ LAYERS = (
     ("plan",),
     ("seed", "health", "identity", "kube"),
     ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "fetch", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor", "age", "vault", "live"),
+     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live"),
     ("build",),
     ("cli", "__main__"),
 )  # fmt: skip
