@@ -27,6 +27,7 @@ URL = "https://github.com/k3s-io/k3s/releases/download"
 BINARY = "k3s-arm64"
 IMAGES = "k3s-airgap-images-arm64.tar.zst"
 SUMS = "sha256sum-arm64.txt"
+KEPT = "sums.json"
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,18 @@ def k3s(
                 f"{where}/{SUMS} does not name {missing[0]}; it names {', '.join(sorted(sums)) or 'nothing'}",
                 f"does k3s {version} have a build for arm64?",
             )
-        return tuple(
-            _Wanted(f"{where}/{name}", folder / name, sums[name], f"{where}/{SUMS}").obtain(progress, policy)
-            for name in names
-        )
+        try:
+            return tuple(
+                _Wanted(f"{where}/{name}", folder / name, sums[name], f"{where}/{SUMS}").obtain(
+                    progress, policy
+                )
+                for name in names
+            )
+        except PibakeError:
+            (folder / KEPT).unlink(
+                missing_ok=True
+            )  # a mirror may be put right: the next run asks for the list again
+            raise
 
 
 def made(folder: Path) -> Path:
@@ -84,7 +93,7 @@ def made(folder: Path) -> Path:
 
 def _sums(version: str, where: str, folder: Path, policy: Policy | None) -> dict[str, str]:
     """Return the release's digests by asset; a release never changes, so they are asked for once."""
-    kept = folder / "sums.json"
+    kept = folder / KEPT
     if sums := load(kept):
         return sums
     try:
