@@ -18,7 +18,7 @@ from pibake.image import debs, ext4, table
 from pibake.image.clone import allocated
 from pibake.image.ext4_tree import Files
 from pibake.image.ext4_write import Entry, Kind
-from pibake.image.rootpart import Meter, RootPart
+from pibake.image.rootpart import Meter, RootPart, digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +92,7 @@ def golden(base: Base, payload: Payload, cache: Cache, progress: Progress) -> Ba
         cache.sweep(key)
         image = cache.partial / f"{key}.img"
         try:
-            _make(base, payload, image, cache.partial / f"{key}.work", progress)
+            sha256 = _make(base, payload, image, cache.partial / f"{key}.work", progress)
             # The one name for all golden images of a base lets `base prune` keep the newest only.
             info = {
                 "name": f"golden image of {base.name}",
@@ -103,8 +103,7 @@ def golden(base: Base, payload: Payload, cache: Cache, progress: Progress) -> Ba
                 "created": base.created,
                 "obtained": int(time.time()),
             }
-            digest = cache.hash(image, progress)
-            return _named(base, payload, cache.keep(key, image, digest, info, progress), digest)
+            return _named(base, payload, cache.keep(key, image, sha256, info, progress), sha256)
         finally:
             cache.sweep(key)
 
@@ -134,15 +133,15 @@ def _say_why(base: Base, payload: Payload, cache: Cache, progress: Progress) -> 
     progress.say(f"{name}: made anew, because {listed or 'pibake itself'} changed")
 
 
-def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progress) -> None:
-    """Make the golden image in `image`; everything needed on the way goes into the folder `work`."""
+def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progress) -> str:
+    """Make the golden image in `image` and return its sha256 (hex); everything needed on the way goes into the folder `work`."""
     delete(work)
     work.mkdir()
     root = ext4.root_partition(base.image)
     content = sum(file.source.stat().st_size for file in payload.files) + sum(map(debs.size, payload.debs))
     space.need(work, 2 * allocated(base.image) + 3 * content, "make a golden image")
     with (
-        progress.task(f"golden image of {base.name}", total=allocated(base.image) + 2 * content) as task,
+        progress.task(f"golden image of {base.name}", total=2 * allocated(base.image) + 2 * content) as task,
         space.room(image, "make a golden image"),
     ):
         meter = Meter(task)
@@ -156,6 +155,8 @@ def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progr
         task.update(meter.done, note="putting together")
         part.put_behind_boot(base.image, image, meter)
         delete(work)
+        task.update(meter.done, note="computing the digest")
+        return digest(image, meter.add)
 
 
 def _entries(payload: Payload) -> list[Entry]:
