@@ -61,9 +61,9 @@ def kubeconfig(
     place = opened(config, age_identity)
     secrets, url, now = place.vault.existing(), place.url(server), datetime.now(UTC)
     if user:
-        pair = identity.client_certificate(secrets, user, groups, ttl or USER_TTL, now)
+        pair = identity.client_certificate(secrets, user, groups, USER_TTL if ttl is None else ttl, now)
     else:
-        pair = identity.admin_certificate(secrets, ttl or ADMIN_TTL, now)
+        pair = identity.admin_certificate(secrets, ADMIN_TTL if ttl is None else ttl, now)
     text = identity.kubeconfig(secrets, url, pair, user or identity.admin(secrets))
     if merge:
         target = out or _usual()

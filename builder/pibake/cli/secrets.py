@@ -117,7 +117,8 @@ def rotate(
             f"--apply is for kubeadm's tokens; {what} cannot be changed from here",
             "on a k3s server: k3s token rotate" if old.distribution == "k3s" and what == "tokens" else "",
         )
-    url, lasting = (place.url(server), ttl or rotating.planned_ttl(place.plan)) if apply else ("", None)
+    lasting = rotating.planned_ttl(place.plan) if ttl is None else ttl
+    url = place.url(server) if apply else ""
     hostname = place.plan.node(node).hostname if node else ""
     new = place.vault.rotate(what, hostname)
     if apply:
