@@ -15,6 +15,7 @@ from pibake.errors import PibakeError
 
 if TYPE_CHECKING:
     from pibake.cli.common import Opened
+    from pibake.identity import Secrets
 
 ADMIN_TTL = timedelta(days=365)
 USER_TTL = timedelta(days=30)
@@ -84,7 +85,8 @@ def kubeconfig(
               help="Where to write them  [default: standard output]")  # fmt: skip
 def known_hosts(*, config: Path | None, age_identity: Path | None, out: Path | None) -> None:
     """Write the known_hosts lines of all nodes, so that ssh asks nothing, even the first time."""
-    text = _known_hosts(opened(config, age_identity))
+    place = opened(config, age_identity)
+    text = _known_hosts(place, place.vault.existing())
     if out:
         write_private(out, text)
         click.echo(str(out))
@@ -129,8 +131,9 @@ def ssh(
 
     place = opened(config, age_identity)
     target = place.plan.node(node)
-    place.vault.existing().node(target.hostname)
-    known = place.vault.keep_public("known_hosts", _known_hosts(place))
+    secrets = place.vault.existing()
+    secrets.node(target.hostname)
+    known = place.vault.keep_public("known_hosts", _known_hosts(place, secrets))
     login = user or next((account.name for account in target.users), "")
     if not login or login.startswith("-"):
         raise PibakeError(f"{target.hostname} has no user {login}".rstrip(), "name one with --user")
@@ -141,7 +144,7 @@ def ssh(
     where = address or str(target.wired.address.ip)
     argv = ["ssh", *strict(target.hostname, known), *options, "-l", login, "--", where]
     sys.stdout.flush()
-    os.execv(find("ssh", "log in to a node"), [*argv, *(["--", *command] if command else [])])  # noqa: S606
+    os.execv(find("ssh", "log in to a node"), [*argv, *command])  # noqa: S606
 
 
 def strict(hostname: str, known: Path) -> list[str]:
@@ -159,11 +162,10 @@ def strict(hostname: str, known: Path) -> list[str]:
     ]
 
 
-def _known_hosts(place: Opened) -> str:
+def _known_hosts(place: Opened, secrets: Secrets) -> str:
     """Return the lines of every node that has a host key; one that was just forgotten has none."""
     from pibake import identity
 
-    secrets = place.vault.existing()
     names = {
         node.hostname: (node.hostname, node.fqdn, str(node.wired.address.ip))
         for node in place.plan.nodes
