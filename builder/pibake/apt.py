@@ -20,7 +20,7 @@ from pibake.errors import CommandFailed, FetchError
 from pibake.fsys import delete, load, store
 from pibake.image import ext4
 from pibake.image.artifact import sha256
-from pibake.image.ext4_tree import REGULAR, Files
+from pibake.image.ext4_tree import Files
 from pibake.release import made
 from pibake.run import find, run
 
@@ -110,10 +110,9 @@ class _Root:
         address = os.environ.get("PIBAKE_KUBERNETES_URL", URL).rstrip("/")
         self.repository = f"{address}/stable:/{minor}/deb/"
         files = Files(base.image, ext4.root_partition(base.image).start)
-        names = ["etc/apt/sources.list", "etc/apt/preferences", STATUS]
+        names = ["etc/apt/sources.list", "etc/apt/preferences", "etc/apt/trusted.gpg", STATUS]
         for folder in SETTINGS:
-            listed = files.listing(folder)
-            names += [f"{folder}/{name}" for name, node in sorted(listed.items()) if node.kind == REGULAR]
+            names += [f"{folder}/{name}" for name in sorted(files.listing(folder))]
         self.files = {name: content for name in names if (content := files.read(name)) is not None}
 
     def identity(self) -> str:

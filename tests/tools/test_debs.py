@@ -140,9 +140,9 @@ def unpacked_by_dpkg(root: Path, packages: list[Path], folder: Path) -> Path:
     return copy
 
 
-def mounted(part: Path, folder: Path) -> Path:
+def mounted(part: Path, folder: Path, how: str = "ro,noload") -> Path:
     folder.mkdir()
-    argv: list[str | Path] = ["mount", "-o", "loop,ro,noload", part, folder]
+    argv: list[str | Path] = ["mount", "-o", f"loop,{how}", part, folder]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"this host mounts nothing for us: {done.stderr.strip()}")
@@ -242,3 +242,34 @@ def test_a_real_status_file_is_written_back_as_it_was(debian_13: Path) -> None:
     text = ext4.read_file(debian_13, ext4.root_partition(debian_13).start, dpkg.STATUS)
     assert text
     assert dpkg.render(dpkg.parse(text.decode())) == text.decode()
+
+
+def test_the_real_arm64_dpkg_configures_what_was_unpacked(debian_13: Path, tmp_path: Path) -> None:
+    new = deb(
+        tmp_path, "freshly-baked", DEBIAN__conffiles="/etc/fresh.conf\n", etc__fresh_dot_conf="a=1\n",
+        DEBIAN__postinst='#!/bin/sh\nset -e\necho "$1" > /var/lib/fresh\n', usr__share__fresh="f\n",
+    )  # fmt: skip
+    part = tmp_path / "root.ext4"
+    start = ext4.root_partition(debian_13).start
+    tool("dd", f"if={debian_13}", f"of={part}", "bs=1M", f"skip={start // MIB}", "conv=sparse")
+    files = Files(part)
+    write(files, debs.unpack([new], files, tmp_path / "work"), epoch=EPOCH)
+    ext4.check(part)
+    root = mounted(part, tmp_path / "mnt", "rw")
+    try:
+        if subprocess.run(["chroot", root, "true"], capture_output=True, check=False).returncode:
+            pytest.skip("this host runs no arm64 programs")
+        audit = tool("chroot", root, "dpkg", "--audit").decode()
+        assert "unpacked but not yet configured" in audit
+        assert "freshly-baked" in audit
+        tool("chroot", root, "dpkg", "--configure", "-a")
+        assert not tool("chroot", root, "dpkg", "--audit")
+        assert (root / "var/lib/fresh").read_text() == "configure\n"
+        assert (root / "etc/fresh.conf").read_text() == "a=1\n"
+        assert not (root / "etc/fresh.conf.dpkg-new").exists()
+        shown = tool("chroot", root, "dpkg-query", "-W", "-f=${Status}${Conffiles}", "freshly-baked").decode()
+        md5 = hashlib.md5(b"a=1\n").hexdigest()  # noqa: S324 - dpkg's format
+        assert shown.split() == ["install", "ok", "installed", "/etc/fresh.conf", md5]
+        assert not tool("chroot", root, "dpkg", "--verify", "freshly-baked")
+    finally:
+        tool("umount", root)

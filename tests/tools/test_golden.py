@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +24,6 @@ from pibake.progress import Plain, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 EPOCH = 1_700_000_000
 
@@ -103,6 +104,15 @@ def test_the_same_payload_gives_the_same_bytes_at_another_time(
     two = golden(base, payload, Cache(tmp_path / "two"), Silent())
     assert one.image != two.image
     assert one.sha256 == two.sha256 == hashlib.sha256(two.image.read_bytes()).hexdigest()
+
+
+def test_where_nothing_can_be_inserted_into_a_file_the_bytes_are_the_same(
+    base: Base, cache: Cache, make: Callable[..., PayloadFile]
+) -> None:
+    payload = Payload((make("a/b", os.urandom(5 * MIB)),))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:  # tmpfs has no FALLOC_FL_INSERT_RANGE
+        one = golden(base, payload, Cache(Path(memory)), Silent())
+    assert golden(base, payload, cache, Silent()).sha256 == one.sha256
 
 
 def test_it_is_made_once_and_read_again_only_if_it_was_touched(

@@ -302,10 +302,11 @@ def base(tmp_path: Path, repository: Repository) -> Base:
         "var/lib/dpkg/status": status.encode(),
         "var/lib/dpkg/info/format": b"1\n",
         "etc/apt/sources.list": source.encode(),
-        "usr/share/keyrings/distribution.gpg": (repository.folder / "distribution.gpg").read_bytes(),
+        "usr/share/keyrings/real.pgp": (repository.folder / "distribution.gpg").read_bytes(),
     }.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(data)
+    (root / "usr/share/keyrings/distribution.gpg").symlink_to("real.pgp")  # as in trixie
     (root / "etc/apt/sources.list.d").mkdir()
     image = tmp_path / "base.img"
     image.touch()

@@ -149,7 +149,8 @@ def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progr
         task.update(0, note="copying")
         part.take(base.image, root.size, meter)
         files = Files(part.path)
-        entries = [*_entries(payload), *debs.unpack(payload.debs, files, work / "debs")]
+        # Packages first: their folders may have other modes, and what is given file by file wins.
+        entries = [*debs.unpack(payload.debs, files, work / "debs"), *_entries(payload)]
         task.update(meter.done, note="writing")
         part.fill(files, entries, meter)
         task.update(meter.done, note="putting together")
