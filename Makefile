@@ -59,7 +59,13 @@ test: setup ## Run the linters and every test, with real QEMU boots
 test-quick: setup ## Run everything that needs no boot and no base image
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not boot and not base'
+	$(BIN)/pytest -m 'not boot and not base and not cluster'
+
+.PHONY: test-cluster
+test-cluster: setup ## Build Kubernetes once (20 minutes), then let cards join it (needs root)
+	tests/cluster/build-bundle
+	tests/cluster/fetch-etcd
+	$(BIN)/pytest -m cluster --durations=0 -s tests/cluster
 
 .PHONY: bench
 bench: setup ## Print the speed figures, each beside its floor or peer
