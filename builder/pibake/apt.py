@@ -80,9 +80,8 @@ def obtain(
             config = root.write(Path(name), part, policy)
             _apt(["update", "-o", "APT::Update::Error-Mode=any"], config, root)
             task.update(0.2, note="downloading")
-            _apt(
-                ["autoclean"], config, root
-            )  # what an earlier attempt got may have been superseded meanwhile
+            # What an earlier attempt got may have been superseded meanwhile.
+            _apt(["autoclean"], config, root)
             _apt(["install", "--download-only", "--yes", *root.wanted()], config, root)
         debs = {path.name: sha256(path) for path in sorted(part.glob("*.deb"))}
         delete(part / "partial")

@@ -112,13 +112,13 @@ class _Package:
             for member, content in self._members("--ctrl-tarfile")
             if content
         }
-        self.conffiles = self._text("conffiles").splitlines()
+        self.conffiles = [line for line in self._text("conffiles").splitlines() if line.strip()]
         self.listed: list[str] = []
         self.sums: dict[str, str] = {}
 
     def data(self, rules: dpkg.Rules) -> Iterator[Entry]:
         """Yield the files of the package."""
-        conffiles = {line.split()[-1] for line in self.conffiles if line.strip()}
+        conffiles = {line.split()[-1] for line in self.conffiles}
         for member, content in self._members("--fsys-tarfile"):
             path = "/" + member.name.removeprefix(".").strip("/")
             self.listed.append(path if path != "/" else "/.")
