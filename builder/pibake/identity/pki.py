@@ -7,7 +7,6 @@ are those of its contrib/util/generate-custom-ca-certs.sh; the hash of a k3s CA 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -124,9 +123,10 @@ def is_authority(cert: x509.Certificate) -> bool:
 
 def valid(cert: x509.Certificate) -> tuple[datetime, datetime]:
     """Return the two ends of a certificate's life."""
-    with warnings.catch_warnings():  # newer releases have these as ..._utc, Debian 12's does not
-        warnings.simplefilter("ignore")
-        return cert.not_valid_before.replace(tzinfo=UTC), cert.not_valid_after.replace(tzinfo=UTC)
+    # newer releases have these as ..._utc and warn of the others; Debian 12's has only the others
+    begin: datetime | None = getattr(cert, "not_valid_before_utc", None)
+    end: datetime | None = getattr(cert, "not_valid_after_utc", None)
+    return begin or cert.not_valid_before.replace(tzinfo=UTC), end or cert.not_valid_after.replace(tzinfo=UTC)
 
 
 def fingerprint(cert: str) -> str:

@@ -1,0 +1,192 @@
+"""A real API server knows what pibake issued; it needs what `make test-cluster` keeps in the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pibake.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "pibake")
+ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
+APISERVER = next(CACHE.glob(f"kubernetes-1.*/{ARCH}/kube-apiserver"), None)
+ETCD = shutil.which("etcd") or next(map(str, CACHE.glob(f"etcd-3.*/{ARCH}/etcd")), None)
+KUBECTL = shutil.which("kubectl")
+pytestmark = pytest.mark.skipif(
+    not (APISERVER and ETCD and KUBECTL), reason="no kube-apiserver, etcd or kubectl; see make test-cluster"
+)
+CLUSTER = """
+cluster: lab
+kubernetes: {distribution: kubeadm, version: v1.31.4}
+network: {subnet: 192.168.10.0/24, gateway: 192.168.10.1}
+users:
+  - {name: ops, ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"]}
+nodes:
+  - {hostname: node1, address: 192.168.10.11, role: server}
+  - {hostname: node2, address: 192.168.10.12}
+"""
+
+
+class Server:
+    def __init__(self, home: Path, port: int) -> None:
+        self.home = home
+        self.url = f"https://127.0.0.1:{port}"
+
+    def pibake(self, *arguments: str) -> str:
+        argv = [sys.executable, "-m", "pibake", *arguments]
+        env = {**os.environ, "HOME": str(self.home)}
+        done = subprocess.run(
+            argv, cwd=self.home, env=env, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def kubectl(
+        self, *arguments: str, config: str = "admin", stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        argv: list[str | Path] = [
+            "kubectl",
+            "--kubeconfig",
+            self.home / config,
+            "--request-timeout=30s",
+            *arguments,
+        ]
+        return subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+
+
+def until(what: Callable[[], bool]) -> bool:
+    """Return whether something comes true within half a minute."""
+    for _ in range(60):
+        if what():
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    assert APISERVER
+    assert ETCD
+    home = tmp_path_factory.mktemp("live")
+    (home / "cluster.yaml").write_text(CLUSTER)
+    port, client, peer = free(), free(), free()
+    made = Server(home, port)
+    made.pibake("secrets", "issue")
+    made.pibake("secrets", "export", "tls", "--pki")
+    made.pibake("kubeconfig", "-o", "admin", "--server", made.url)
+    pki, key, request, cert = home / "tls/pki", home / "s.key", home / "s.csr", home / "s.crt"
+    (home / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+    signed: list[list[str | Path]] = [
+        ["openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", "/CN=kube-apiserver"],
+        ["openssl", "x509", "-req", "-in", request, "-CA", pki / "ca.crt", "-CAkey", pki / "ca.key", "-CAcreateserial",
+         "-extfile", home / "ext", "-out", cert],
+    ]  # fmt: skip
+    for argv in signed:
+        subprocess.run(argv, check=True, capture_output=True)
+    etcd: list[str | Path] = [ETCD, "--data-dir", home / "etcd", "--listen-client-urls", f"http://127.0.0.1:{client}", "--advertise-client-urls",
+            f"http://127.0.0.1:{client}", "--listen-peer-urls", f"http://127.0.0.1:{peer}", "--initial-advertise-peer-urls",
+            f"http://127.0.0.1:{peer}", "--initial-cluster", f"default=http://127.0.0.1:{peer}"]  # fmt: skip
+    api: list[str | Path] = [APISERVER, f"--etcd-servers=http://127.0.0.1:{client}", f"--secure-port={port}", "--bind-address=127.0.0.1",
+           "--advertise-address=192.168.10.11", f"--client-ca-file={pki}/ca.crt", f"--tls-cert-file={cert}",
+           f"--tls-private-key-file={key}", f"--service-account-key-file={pki}/sa.pub",
+           f"--service-account-signing-key-file={pki}/sa.key", "--service-account-issuer=https://kubernetes.default.svc",
+           "--authorization-mode=Node,RBAC", "--enable-bootstrap-token-auth", "--service-cluster-ip-range=10.96.0.0/12",
+           "--endpoint-reconciler-type=none", f"--cert-dir={home}"]  # fmt: skip
+    with (home / "log").open("wb") as log:
+        children = [subprocess.Popen(argv, stdout=log, stderr=log) for argv in (etcd, api)]
+        try:
+            for _ in range(240):
+                if made.kubectl("get", "--raw", "/readyz").stdout == "ok":
+                    break
+                assert not any(child.poll() for child in children), (home / "log").read_text()[-3000:]
+                time.sleep(0.5)
+            yield made
+        finally:
+            for child in reversed(children):
+                child.kill()
+                child.wait()
+
+
+def test_the_kubeconfig_made_before_the_server_ran_is_the_administrators(server: Server) -> None:
+    assert server.kubectl("auth", "can-i", "*", "*").stdout.strip() == "yes"
+
+
+def test_a_users_kubeconfig_is_who_it_says_and_may_do_nothing_yet(server: Server) -> None:
+    server.pibake(
+        "kubeconfig",
+        "--user",
+        "alice",
+        "--group",
+        "dev",
+        "--ttl",
+        "1h",
+        "-o",
+        "alice",
+        "--server",
+        server.url,
+    )
+    refused = server.kubectl("get", "nodes", config="alice")
+    assert 'User "alice" cannot list resource "nodes"' in refused.stderr
+    server.kubectl("create", "clusterrole", "pods", "--verb=list", "--resource=pods")
+    server.kubectl("create", "clusterrolebinding", "dev", "--clusterrole=pods", "--group=dev")
+    assert until(lambda: server.kubectl("get", "pods", "-A", config="alice").returncode == 0)
+
+
+def test_a_rotated_token_is_taken_and_the_old_one_no_more(server: Server) -> None:
+    def knows(token: str) -> bool:
+        """Ask as a joining kubelet does; being known and not allowed is enough here."""
+        # a kubeconfig without a certificate, so that the token alone decides
+        config = json.loads(server.kubectl("config", "view", "--raw", "-o", "json").stdout)
+        config["users"][0]["user"] = {"token": token}
+        (server.home / "bare").write_text(json.dumps(config))
+        said = server.kubectl("get", "nodes", config="bare").stderr
+        assert "Unauthorized" in said or "system:bootstrap:" in said or "logged in" in said, said
+        return f'User "system:bootstrap:{token[:6]}"' in said
+
+    vault = Vault(server.home / "secrets")
+    first = vault.existing().tokens["bootstrap"].reveal()
+    assert not knows(first)
+    server.pibake("secrets", "rotate", "tokens", "--apply", "--server", server.url)
+    second = vault.existing().tokens["bootstrap"].reveal()
+    assert until(lambda: knows(second))
+    server.pibake("secrets", "rotate", "tokens", "--apply", "--server", server.url)
+    third = vault.existing().tokens["bootstrap"].reveal()
+    assert until(lambda: knows(third))
+    assert until(lambda: not knows(second))  # servers keep what they knew for ten seconds
+    kept = json.loads(
+        server.kubectl(
+            "-n", "kube-system", "get", "secret", f"bootstrap-token-{third[:6]}", "-o", "json"
+        ).stdout
+    )
+    assert kept["type"] == "bootstrap.kubernetes.io/token"
+    assert "annotations" not in kept["metadata"]  # where kubectl keeps a copy in the clear
+
+
+def test_forget_takes_a_node_out_and_is_fine_when_it_is_gone(server: Server) -> None:
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node2"}}
+    assert server.kubectl("create", "-f", "-", stdin=json.dumps(node)).returncode == 0
+    said = server.pibake("forget", "node2", "--apply", "--server", server.url)
+    assert "drained node2\ndeleted the node node2\n" in said
+    assert "NotFound" in server.kubectl("get", "node", "node2").stderr
+    assert "nothing is left of node2 here" in server.pibake(
+        "forget", "node2", "--apply", "--server", server.url
+    )
