@@ -175,7 +175,11 @@ def test_merging_makes_the_usual_file_and_leaves_one_that_is_no_kubeconfig(home:
     usual = home.path / ".kube/config"
     assert usual.stat().st_mode & 0o777 == 0o600
     assert yaml.safe_load(usual.read_text())["current-context"] == "lab"
+    home("kubeconfig", "-o", ".kube/config")
+    usual.write_text(usual.read_text().replace("name: lab", "name: prod"))
+    assert "hint: --merge keeps them" in home("kubeconfig", "-o", ".kube/config", code=1)
     (home.path / "real").write_text("not a kubeconfig\n")
+    assert "is not a kubeconfig" in home("kubeconfig", "-o", "real", code=1)
     (home.path / "link").symlink_to("real")
     assert "is not a kubeconfig, so it is not touched" in home("kubeconfig", "--merge", "-o", "link", code=1)
     assert (home.path / "real").read_text() == "not a kubeconfig\n"

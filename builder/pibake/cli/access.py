@@ -72,6 +72,8 @@ def kubeconfig(
         write_private(target, identity.merge(there, text, str(target)))
         click.echo(f"{target}: kubectl --context {secrets.cluster} get nodes")
     elif out:
+        if out.exists() and identity.merge(out.read_text("utf-8", "replace"), text, str(out)) != text:
+            raise PibakeError(f"{out} holds other clusters or users too", "--merge keeps them")
         write_private(out, text)
         click.echo(f"{out}: kubectl --kubeconfig {out} get nodes")
     else:

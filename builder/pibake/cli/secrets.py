@@ -48,11 +48,12 @@ def issue(*, config: Path | None, age_identity: Path | None, recipients: tuple[s
 
     age.check(recipients)
     place = opened(config, age_identity, recipients)
-    if recipients and place.vault.load() is not None and not place.vault.encrypted:
-        raise PibakeError(
-            f"{place.vault.folder} is there already, in the clear", "pibake secrets encrypt -r RECIPIENT"
-        )
     have = place.vault.load()
+    if recipients and have is not None:
+        how = "encrypted to whom recipients.txt names" if place.vault.encrypted else "in the clear"
+        raise PibakeError(
+            f"{place.vault.folder} is there already, {how}", "pibake secrets encrypt -r RECIPIENT"
+        )
     new = place.vault.issue(wanted(place.plan))
     if new == have:
         click.echo(f"{place.vault.folder}: everything was issued already")
