@@ -1,6 +1,8 @@
 """Pack a folder as a container image for arm64, without a container engine.
 
-    make_image.py NAME ROOT OUTPUT COMMAND...
+    make_image.py [--user UID:GID] [--env NAME=VALUE] NAME ROOT OUTPUT COMMAND...
+
+Without --user the command runs as nobody, with 0:0 it may write what belongs to root.
 
 OUTPUT is a docker-archive (what `docker save` writes and `ctr images import` reads): a tar file of one layer, the
 image's configuration, and manifest.json. The same folder gives the same bytes: entries are sorted, owned by root
@@ -9,10 +11,10 @@ and dated 1970.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import io
 import json
-import sys
 import tarfile
 from pathlib import Path
 
@@ -40,15 +42,15 @@ def pack(root: Path) -> bytes:
     return layer.getvalue()
 
 
-def archive(name: str, layer: bytes, command: list[str]) -> bytes:
+def archive(name: str, layer: bytes, command: list[str], user: str, environment: list[str]) -> bytes:
     config = {
         "architecture": "arm64",
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
         "config": {
             "Entrypoint": command,
-            "Env": ["PATH=/bin"],
-            "User": "65534:65534",
+            "Env": ["PATH=/bin", *environment],
+            "User": user,
             "WorkingDir": "/",
             # process 1 gets no signal it has no handler for, and would only die after the pod's grace period
             "StopSignal": "SIGKILL",
@@ -68,5 +70,13 @@ def archive(name: str, layer: bytes, command: list[str]) -> bytes:
 
 
 if __name__ == "__main__":
-    name, root, output, *command = sys.argv[1:]
-    Path(output).write_bytes(archive(name, pack(Path(root)), command))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--user", default="65534:65534")
+    parser.add_argument("--env", action="append", default=[])
+    parser.add_argument("name")
+    parser.add_argument("root", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    image = archive(given.name, pack(given.root), given.command, given.user, given.env)
+    given.output.write_bytes(image)
