@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from pibake import apt, bundle, release
+from pibake import apt, bundle, release, resources
 from pibake.errors import PibakeError, about
 from pibake.image.artifact import sha256
 from pibake.image.golden import Payload, PayloadFile
@@ -23,6 +24,7 @@ K3S_LINKS = {f"usr/local/bin/{name}": "k3s" for name in ("kubectl", "crictl", "c
 """Names under which k3s is another program, as its installer makes them."""
 IMAGES = "var/lib/pibake/images"
 MANIFESTS = "var/lib/pibake/manifests"
+WANTS = "etc/systemd/system/multi-user.target.wants"
 
 
 class Kubernetes(Protocol):
@@ -64,12 +66,25 @@ def obtain(
     """
     with about(f"kubernetes {kubernetes.version}"):
         if kubernetes.distribution == "k3s":
-            return _k3s(kubernetes, cache, progress, policy)
+            return _with_overlays(_k3s(kubernetes, cache, progress, policy), "k3s")
         if kubernetes.distribution == "kubeadm" and kubernetes.bundle:
-            return _kubeadm(bundle.read(kubernetes.bundle, kubernetes.version))
+            return _with_overlays(_kubeadm(bundle.read(kubernetes.bundle, kubernetes.version)), "kubeadm")
         if kubernetes.distribution == "kubeadm":
-            return Payload(debs=apt.obtain(kubernetes.version, base, cache, progress, policy=policy))
+            packages = apt.obtain(kubernetes.version, base, cache, progress, policy=policy)
+            return _with_overlays(Payload(debs=packages), "kubeadm")
     raise PibakeError(f"there is no distribution {kubernetes.distribution!r}; there are k3s and kubeadm")
+
+
+def _with_overlays(payload: Payload, distribution: str) -> Payload:
+    """Add pibake's own files that are the same on every member, with the joining unit enabled."""
+    files = [
+        _file(path.parent.relative_to(root).as_posix(), path, 0o755 if path.stat().st_mode & 0o100 else 0o644)
+        for root in (resources.path("overlays", name) for name in ("node", "kubernetes", distribution))
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    ]
+    links = {**payload.links, f"{WANTS}/pibake-join.service": "/etc/systemd/system/pibake-join.service"}
+    return replace(payload, files=(*payload.files, *files), links=links)
 
 
 def _k3s(kubernetes: Kubernetes, cache: Cache, progress: Progress, policy: Policy | None) -> Payload:
@@ -118,7 +133,12 @@ def _kubeadm(brought: bundle.Bundle) -> Payload:
     files += [_file("opt/cni/bin", path, 0o755) for path in brought.cni]
     files += [_file(IMAGES, path) for path in brought.images]
     files += [_file(MANIFESTS, path) for path in brought.manifests]
-    return Payload(tuple(files), brought.debs)
+    links = {}
+    if "kubelet" in names:
+        unit = resources.path("overlays", "kubelet", "usr/lib/systemd/system/kubelet.service")
+        files.append(_file("usr/lib/systemd/system", unit))
+        links[f"{WANTS}/kubelet.service"] = "/usr/lib/systemd/system/kubelet.service"
+    return Payload(tuple(files), brought.debs, links)
 
 
 def _file(folder: str, source: Path, mode: int = 0o644) -> PayloadFile:

@@ -142,7 +142,9 @@ def kernel_cmdline(existing: str, epoch: int) -> str:
 
 
 def _own_files(node: NodePlan, secrets: Secrets | None) -> Tree:
-    return Tree.read(resources.path("overlays", "node")) | Tree(
+    # a member's golden image has the joining unit already
+    program = Tree() if node.member else Tree.read(resources.path("overlays", "node"))
+    return program | Tree(
         {
             "etc/hosts": File(_hosts(node).encode()),
             "etc/pibake/node.json": File(_node_json(node, secrets).encode()),

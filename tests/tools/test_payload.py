@@ -20,12 +20,12 @@ from tests.tools.images import MIB, tool
 from tests.tools.test_debs import deb
 from tests.tools.test_release import HURRY, elf
 
-from pibake import bundle, payload
+from pibake import bundle, payload, resources
 from pibake.bases import Base
 from pibake.cache import Cache
 from pibake.errors import FetchError, MissingTool, PibakeError
 from pibake.image import dpkg, ext4
-from pibake.image.golden import Payload, golden
+from pibake.image.golden import Payload, PayloadFile, golden
 from pibake.progress import Silent
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
+def brought(found: Payload) -> list[PayloadFile]:
+    """The files that are not pibake's own."""
+    return [file for file in found.files if resources.path("overlays") not in file.source.parents]
+
+
 def obtain(plan: Plan, cache: Cache, base: Base = BASE) -> Payload:
     return payload.obtain(plan, base, cache, Silent(), policy=HURRY)
 
@@ -71,9 +76,10 @@ def releases(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
 
 def test_k3s_is_one_executable_with_three_more_names(releases: dict[str, bytes], cache: Cache) -> None:
     found = obtain(K3S, cache)
-    assert [(file.path, file.mode) for file in found.files] == [("usr/local/bin/k3s", 0o755)]
-    assert found.files[0].sha256 == hashlib.sha256(releases["k3s-arm64"]).hexdigest()
-    assert found.links == {f"usr/local/bin/{name}": "k3s" for name in ("kubectl", "crictl", "ctr")}
+    assert [(file.path, file.mode) for file in brought(found)] == [("usr/local/bin/k3s", 0o755)]
+    assert brought(found)[0].sha256 == hashlib.sha256(releases["k3s-arm64"]).hexdigest()
+    names = {path: target for path, target in found.links.items() if path.startswith("usr/local")}
+    assert names == {f"usr/local/bin/{name}": "k3s" for name in ("kubectl", "crictl", "ctr")}
 
 
 def test_airgap_adds_the_images_and_the_marker_against_importing_them_again(
@@ -81,7 +87,7 @@ def test_airgap_adds_the_images_and_the_marker_against_importing_them_again(
 ) -> None:
     found = obtain(Plan("k3s", K3S.version, airgap=True), cache)
     folder = "var/lib/rancher/k3s/agent/images"
-    contents = {file.path: file.source.read_bytes() for file in found.files}
+    contents = {file.path: file.source.read_bytes() for file in brought(found)}
     assert contents == {
         "usr/local/bin/k3s": releases["k3s-arm64"],
         f"{folder}/k3s-airgap-images-arm64.tar.zst": releases["k3s-airgap-images-arm64.tar.zst"],
@@ -96,7 +102,7 @@ def test_a_bundle_takes_the_place_of_k3s_downloads(tmp_path: Path, cache: Cache)
     (folder / "bin/k3s").write_bytes(elf())
     (folder / "images/mine.tar.zst").write_bytes(zstandard.compress(docker("arm64")))
     found = obtain(Plan("k3s", K3S.version, airgap=True, bundle=folder), cache)
-    assert {file.path.rpartition("/")[2] for file in found.files} == {"k3s", "mine.tar.zst", ".cache.json"}
+    assert {file.path.rpartition("/")[2] for file in brought(found)} == {"k3s", "mine.tar.zst", ".cache.json"}
     (folder / "bin/kubelet").write_bytes(elf())
     with pytest.raises(PibakeError, match="kubelet is of no use for k3s"):
         obtain(Plan("k3s", K3S.version, bundle=folder), cache)
@@ -165,7 +171,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_bundle_goes_to_its_places(folder: Path, cache: Cache) -> None:
     found = obtain(Plan(bundle=folder), cache)
-    assert {file.path: file.mode for file in found.files} == {
+    assert {file.path: file.mode for file in brought(found)} == {
         "usr/bin/kubeadm": 0o755,
         "usr/bin/kubelet": 0o755,
         "usr/bin/helper": 0o755,
@@ -396,3 +402,20 @@ def test_real_debian_gives_containerd(debian_13: Path, cache: Cache) -> None:
     found = obtain(Plan(), cache, Base(debian_13, debian_13.stem, "debian-13", EPOCH))
     names = {path.name.partition("_")[0] for path in found.debs}
     assert names >= {"containerd", "runc", "kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni"}
+
+
+@pytest.mark.parametrize(("distribution", "version"), [("k3s", "v1.31.4+k3s1"), ("kubeadm", "v1.31.4")])
+def test_every_member_has_the_joining_unit_enabled(
+    distribution: str, version: str, folder: Path, cache: Cache, tmp_path: Path
+) -> None:
+    if distribution == "k3s":
+        folder = tmp_path / "k3s"
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin/k3s").write_bytes(elf())
+    found = obtain(Plan(distribution=distribution, version=version, bundle=folder), cache)
+    modes = {file.path: file.mode for file in found.files}
+    assert modes["usr/local/lib/pibake/join"] == 0o755
+    assert modes["etc/systemd/system/pibake-join.service"] == 0o644
+    wants = "etc/systemd/system/multi-user.target.wants"
+    assert found.links[f"{wants}/pibake-join.service"] == "/etc/systemd/system/pibake-join.service"
+    assert ("usr/lib/systemd/system/kubelet.service" in modes) == (distribution == "kubeadm")

@@ -1,6 +1,6 @@
 """What Kubernetes needs on a node: files anyone may see, and files only this node may have.
 
-`render` gives a worker its joining token and the public part of the CA, and nothing else; keys of CAs go to the
+What all members have alike is in their golden image (`pibake.payload`); this is what differs. `render` gives a worker its joining token and the public part of the CA, and nothing else; keys of CAs go to the
 servers that sign with them. Values in, values out.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibake import resources
 from pibake.kube import k3s, kubeadm
 from pibake.tree import File, Tree
 
@@ -47,9 +46,7 @@ def render(node: NodePlan, secrets: Secrets, extras: Extras) -> Rendered:
     """
     member = node.member
     assert member is not None  # noqa: S101 - the caller asks for members only
-    shared = Tree({CA_FILE: File(secrets.ca.cert.encode())}) | Tree.read(
-        resources.path("overlays", "kubernetes")
-    )
+    shared = Tree({CA_FILE: File(secrets.ca.cert.encode())})
     if member.kubernetes.distribution == "k3s":
         public, secret = k3s.render(node, member, secrets, extras.datastore, extras.registries)
     else:

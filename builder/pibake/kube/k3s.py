@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pibake import resources
 from pibake.identity import layout
 from pibake.kube import vip
 from pibake.plan import K3sAgent, K3sServer
@@ -34,7 +33,6 @@ def render(
     node: NodePlan, member: Membership, secrets: Secrets, datastore: Secret | None, registries: Secret | None
 ) -> tuple[Tree, Tree]:
     """Return a k3s node's public files and its secret ones."""
-    server = isinstance(member.part, K3sServer)
     config = _config(node, member, secrets, datastore)
     secret = {
         CONFIG: _private(yaml.safe_dump(config, sort_keys=False)),
@@ -42,12 +40,12 @@ def render(
     }
     if registries:
         secret[REGISTRIES] = _private(registries.reveal())
-    public = Tree.read(resources.path("overlays", "k3s-server" if server else "k3s-agent"))
+    public = Tree()
     if member.part == K3sServer(first=True):
         secret |= {f"{HOME}/{path}": file for path, file in layout.pki(secrets)}
         if member.kubernetes.vip:
             manifest = vip.daemon_set(member.kubernetes)
-            public |= Tree({f"{MANIFESTS}/kube-vip.yaml": File(manifest.encode())})
+            public = Tree({f"{MANIFESTS}/kube-vip.yaml": File(manifest.encode())})
     return public, Tree(secret)
 
 

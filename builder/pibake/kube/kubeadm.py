@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pibake import resources
 from pibake.identity import layout
 from pibake.kube import vip
 from pibake.plan import KubeadmInit, KubeadmJoin
@@ -40,7 +39,7 @@ def api_version(version: str) -> str:
 def render(node: NodePlan, member: Membership, secrets: Secrets) -> tuple[Tree, Tree]:
     """Return a kubeadm node's public files and its secret ones."""
     kubernetes = member.kubernetes
-    public = Tree.read(resources.path("overlays", "kubeadm"))
+    public = Tree()
     secret: dict[str, File] = {f"{FOLDER}/join.yaml": _config([_join(node, member, secrets)])}
     control_plane = member.part != KubeadmJoin(control_plane=False)
     if member.part == KubeadmInit():
@@ -58,7 +57,7 @@ def render(node: NodePlan, member: Membership, secrets: Secrets) -> tuple[Tree, 
                 else "admin.conf"
             )
             manifest = vip.static_pod(kubernetes, kubeconfig)
-            public |= Tree({"etc/pibake/manifests/kube-vip.yaml": File(manifest.encode())})
+            public = Tree({"etc/pibake/manifests/kube-vip.yaml": File(manifest.encode())})
     return public, Tree(secret)
 
 
