@@ -23,6 +23,8 @@ FOLDER = "etc/pibake/kubeadm"
 """Where the configuration and the CAs wait; `pibake-join` puts the CAs in place and removes all of it in the end."""
 SOCKET = "/run/containerd/containerd.sock"
 GROUP = "system:bootstrappers:kubeadm:default-node-token"
+PATIENCE = "20m0s"
+"""How long kubeadm waits for the control plane to answer; its own 4 minutes are short for a board and its card."""
 
 
 def minor(version: str) -> int:
@@ -66,6 +68,9 @@ def _config(documents: list[dict[str, Any]]) -> File:
 
 
 def _cluster(kubernetes: Kubernetes, secrets: Secrets) -> dict[str, Any]:
+    server: dict[str, Any] = {"certSANs": list(kubernetes.sans)}
+    if minor(kubernetes.version) < 31:
+        server["timeoutForControlPlane"] = PATIENCE
     return {
         "apiVersion": api_version(kubernetes.version),
         "kind": "ClusterConfiguration",
@@ -73,7 +78,7 @@ def _cluster(kubernetes: Kubernetes, secrets: Secrets) -> dict[str, Any]:
         "kubernetesVersion": kubernetes.version,
         "controlPlaneEndpoint": kubernetes.host,
         "networking": {"podSubnet": kubernetes.pod_cidr, "serviceSubnet": kubernetes.service_cidr},
-        "apiServer": {"certSANs": list(kubernetes.sans)},
+        "apiServer": server,
     }
 
 
@@ -93,7 +98,17 @@ def _init(node: NodePlan, member: Membership, secrets: Secrets) -> dict[str, Any
         ],
         "nodeRegistration": _registration(node, member),
         "localAPIEndpoint": {"advertiseAddress": str(node.wired.address.ip), "bindPort": kubernetes.port},
+        **_timeouts(kubernetes),
     }
+
+
+def _timeouts(kubernetes: Kubernetes) -> dict[str, Any]:
+    """Return what v1beta4 has in place of `timeoutForControlPlane`."""
+    return (
+        {"timeouts": {"controlPlaneComponentHealthCheck": PATIENCE}}
+        if minor(kubernetes.version) >= 31
+        else {}
+    )
 
 
 def _join(node: NodePlan, member: Membership, secrets: Secrets) -> dict[str, Any]:
@@ -112,7 +127,7 @@ def _join(node: NodePlan, member: Membership, secrets: Secrets) -> dict[str, Any
     }
     if member.part != KubeadmJoin(control_plane=False):
         address = {"advertiseAddress": str(node.wired.address.ip), "bindPort": kubernetes.port}
-        document["controlPlane"] = {"localAPIEndpoint": address}
+        document |= {"controlPlane": {"localAPIEndpoint": address}, **_timeouts(kubernetes)}
     return document
 
 
