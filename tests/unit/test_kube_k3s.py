@@ -600,9 +600,8 @@ def needles(text: str) -> list[bytes]:
     return [text.encode()]
 
 
-def all_secrets() -> dict[str, str]:
-    """Return every secret of the cluster by what it is."""
-    made = issued()
+def all_secrets(made: Secrets) -> dict[str, str]:
+    """Return every secret of a cluster by what it is."""
     assert made.service_account
     found = {f"{name}.key": pair.key.reveal() for name, pair in made.authorities.items()}
     found["service.key"] = made.service_account.reveal()
@@ -628,7 +627,7 @@ def may_have(name: str) -> set[str]:
 
 
 def test_the_search_for_secrets_looks_for_all_there_are() -> None:
-    found = all_secrets()
+    found = all_secrets(issued())
     assert len(found) == 5 + 1 + 2 + 2 * len(NAMES)
     for text in found.values():
         assert needles(text)
@@ -648,7 +647,7 @@ def test_a_node_has_the_secrets_it_needs_and_none_of_the_others(
         everything = b"\0".join(made[name].readable())
         seen = {
             what
-            for what, text in all_secrets().items()
+            for what, text in all_secrets(issued()).items()
             if any(
                 needle in everything or base64.b64encode(needle)[:-4] in everything
                 for needle in needles(text)
@@ -666,7 +665,7 @@ def test_what_is_not_scrubbed_holds_no_secret_at_all(
         if name not in made:
             continue
         left = b"\0".join(made[name].readable(archive=False))
-        for what, text in {**all_secrets(), **further}.items():
+        for what, text in {**all_secrets(issued()), **further}.items():
             assert not [needle for needle in needles(text) if needle in left], what
 
 
@@ -679,5 +678,5 @@ def test_an_agent_knows_nothing_of_the_datastore(external: dict[str, Card]) -> N
 
 def test_secrets_that_are_printed_by_accident_show_no_value() -> None:
     shown = repr(issued()) + str(issued()) + repr(kube.Extras(Secret(DATASTORE), Secret(MIRRORS)))
-    for text in [*all_secrets().values(), DATASTORE, MIRRORS]:
+    for text in [*all_secrets(issued()).values(), DATASTORE, MIRRORS]:
         assert not [needle for needle in needles(text) if needle.decode() in shown]
