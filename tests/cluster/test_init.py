@@ -1,0 +1,343 @@
+"""A server's card starts a cluster with the real kubeadm, from its seed alone.
+
+Slow: under emulation the control plane needs minutes. `-k "not slow"` leaves only what the tools say of the files.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from tests.cluster import lab as wire
+
+from pibake.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.cluster.lab import Lab
+
+    from pibake.identity import Secrets
+
+pytestmark = pytest.mark.cluster
+HERE = Path(__file__).parent
+KUBEADM = wire.cache() / "kubernetes-1.20.2/amd64/kubeadm"
+API = f"{wire.SERVER}:6443"
+CLUSTER = """
+cluster: lab
+domain: lab.example
+kubernetes: {{distribution: kubeadm, version: v1.20.2, bundle: {bundle}, cni: none, token_ttl: 2h}}
+defaults: {{overlays: [bridge]}}
+network: {{subnet: 192.168.77.0/24, gateway: 192.168.77.1}}
+users: [{{name: ops, ssh_keys: [{{file: id.pub}}]}}]
+nodes:
+  - {{hostname: s1, address: 192.168.77.10, role: server}}
+  - {{hostname: node3, address: 192.168.77.13}}
+"""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - figures for people, with -s
+
+
+def run(*argv: str | Path, cwd: Path | None = None) -> str:
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{argv}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with cluster.yaml, the server's image, and a kubeconfig made before the server is ever switched on."""
+    run(HERE / "build-server-bundle")
+    where = tmp_path_factory.mktemp("init")
+    overlay = where / "overlays/bridge/etc/cni/net.d/10-lab.conflist"
+    overlay.parent.mkdir(parents=True)
+    overlay.write_text(json.dumps(wire.CNI))
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", where / "id")
+    bundle = (wire.cache() / "server-bundle-1.20.2").resolve()
+    (where / "cluster.yaml").write_text(CLUSTER.format(bundle=bundle))
+    started = time.monotonic()
+    run(sys.executable, "-m", "pibake", "build", "--hostname", "s1", cwd=where)
+    say(f"\nbuilt s1 in {time.monotonic() - started:.1f} s: {size(where / 'images/out/s1.img')}")
+    run(sys.executable, "-m", "pibake", "kubeconfig", "-o", "kubeconfig", cwd=where)
+    return where
+
+
+@pytest.fixture(scope="module")
+def secrets(folder: Path) -> Secrets:
+    return Vault(folder / "secrets").existing()
+
+
+def size(image: Path) -> str:
+    state = image.stat()
+    return f"{state.st_size >> 20} MiB, {state.st_blocks >> 11} MiB of it written"
+
+
+@pytest.fixture
+def lab(folder: Path) -> Iterator[Lab]:
+    """A wire on which nobody has the server's address."""
+    with wire.opened(folder) as made:
+        made.run("ip", "address", "del", f"{wire.SERVER}/24", "dev", "wire")
+        made.tap("tap0")
+        yield made
+
+
+class Card:
+    """The server's card in a machine of its own; `log` names the seconds since its first power-on."""
+
+    def __init__(self, lab: Lab, disk: str) -> None:
+        self.lab = lab
+        self.disk = disk
+        self.started = time.monotonic()
+
+    @contextlib.contextmanager
+    def powered(self) -> Iterator[wire.Boot]:
+        argv = self.lab.enter(
+            sys.executable, "-m", "pibake", "boot", "s1", "--tap", "tap0", "--disk", f"{self.disk}.qcow2", "--keep",
+            "--json", "--memory", "3072", "--timeout", "2400", "--log", f"{self.disk}.console",
+        )  # fmt: skip
+        with (self.lab.folder / f"{self.disk}.boot.log").open("a") as log:
+            child = subprocess.Popen(argv, stdout=log, stderr=log, text=True)
+        boot = wire.Boot(child, time.monotonic())
+        try:
+            yield boot
+        finally:
+            if child.poll() is None:
+                boot.off(hard=True)
+
+    def note(self, what: str) -> None:
+        say(f"{time.monotonic() - self.started:7.1f} s  {what}")
+
+    def reach(self, what: str, test: Callable[[], Any], limit: float = 1500) -> Any:
+        """Wait for a milestone, and print when it was."""
+        found = wire.until(test, limit, f"{what}; state {self.state()}", pause=1)
+        self.note(what)
+        return found
+
+    def ssh(self, command: str) -> str:
+        """Run a command on the node; says nothing where it cannot be reached."""
+        argv = ("timeout", "60", sys.executable, "-m", "pibake", "ssh", "-i", "id", "s1", command)
+        return self.lab.run(*argv, check=False)
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.ssh("cat /run/pibake/state.json") or "{}")
+        return found
+
+    def healthy(self) -> bool:
+        return self.lab.kubectl("get", "--raw", "/healthz", "--request-timeout=5s", check=False) == "ok"
+
+    def registered(self) -> bool:
+        return "s1" in self.lab.kubectl("get", "nodes", "-o", "name", "--request-timeout=9s", check=False)
+
+    def complete(self) -> bool:
+        """Whether all stages are behind it; every new one is printed."""
+        state = self.state()
+        now = f"{state.get('stage')}: {state.get('status')} {state.get('detail', '')}"[:150]
+        if now != getattr(self, "shown", ""):
+            self.shown = now
+            self.note(f"  {now}")
+        return (state.get("stage"), state.get("status")) == ("scrubbed", "ok")
+
+
+def test_slow_a_server_card_starts_the_cluster_its_kubeconfig_was_made_for(
+    lab: Lab, secrets: Secrets
+) -> None:
+    card = Card(lab, "s1")
+    with card.powered() as boot:
+        card.reach("ssh, with the host key issued", lambda: "up" in card.ssh("uptime"))
+        card.reach("stage join", lambda: card.state().get("stage") == "join")
+        card.reach("/healthz is ok, asked with the kubeconfig made before", card.healthy)
+        card.reach("kubectl shows s1", card.registered)
+        card.reach("ready and scrubbed", card.complete)
+        reached = card.state()["reached"]
+        say(f"uptime at the end of each stage: {json.dumps(reached)}")
+        assert {"join", "ready", "scrubbed"} <= reached.keys()
+
+        check_node(lab)
+        check_issued_keys_are_in_use(lab, secrets)
+        for name, text in issued(secrets).items():
+            assert card.ssh(f"sudo cat /etc/kubernetes/pki/{name}").strip() == text.strip(), name
+        assert "gone" in card.ssh("test -e /etc/pibake/kubeadm || echo gone")
+        assert "gone" in card.ssh("ls /boot/firmware/pibake-secrets.tar || echo gone")
+        journal = card.ssh("sudo journalctl -b -o cat --no-pager")
+        assert "kubeadm init ended well" in journal
+        check_absent(secrets, journal.encode(), "journal")
+        boot.off()
+    check_absent(secrets, (lab.folder / "s1.console").read_bytes(), "console")
+    check_boot_partition(lab.folder, "s1", secrets)
+
+
+def test_slow_power_cuts_in_the_middle_of_kubeadm_init_do_no_harm(lab: Lab) -> None:
+    card = Card(lab, "cut")
+    with card.powered() as boot:
+        # the worst moment for a program that looks at files: the kubelet has its certificate, the API server is not up
+        certificate = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+        card.reach(
+            "the kubelet has a certificate",
+            lambda: "yes" in card.ssh(f"sudo test -e {certificate} && echo yes"),
+        )
+        assert not card.healthy()
+        boot.off(hard=True)
+    card.note("power cut")
+    with card.powered() as boot:
+        card.reach("/healthz is ok", card.healthy)
+        boot.off(hard=True)
+    card.note("power cut")
+    with card.powered() as boot:
+        card.reach("ready and scrubbed", card.complete)
+        check_node(lab)
+        cluster_info(lab)
+        lab.kubectl("get", "-n", "kube-system", "daemonset/kube-proxy", "deployment/coredns")
+        boot.off()
+
+
+def check_node(lab: Lab) -> None:
+    nodes = lab.nodes()
+    assert nodes.keys() == {"s1"}
+    assert {"type": "InternalIP", "address": wire.SERVER} in nodes["s1"]["status"]["addresses"]
+    ready = [c["status"] for c in nodes["s1"]["status"]["conditions"] if c["type"] == "Ready"]
+    assert ready == ["True"]
+    assert [t["key"] for t in nodes["s1"]["spec"]["taints"]] == ["node-role.kubernetes.io/master"]
+
+
+def cluster_info(lab: Lab) -> dict[str, str]:
+    """Return what joining nodes are shown: it is there, and signed with the token on their cards."""
+    data: dict[str, str] = lab.get("-n", "kube-public", "configmap", "cluster-info")["data"]
+    assert [key for key in data if key.startswith("jws-kubeconfig-")]
+    return data
+
+
+def issued(secrets: Secrets) -> dict[str, str]:
+    """Return what was issued, by its name below /etc/kubernetes/pki."""
+    assert secrets.service_account
+    found = {"sa.key": secrets.service_account.reveal(), "sa.pub": secrets.service_account_public}
+    for name, pair in secrets.authorities.items():
+        found |= {f"{name}.crt": pair.cert, f"{name}.key": pair.key.reveal()}
+    return found
+
+
+def check_issued_keys_are_in_use(lab: Lab, secrets: Secrets) -> None:
+    said = lab.run("openssl", "s_client", "-connect", API, input="", check=False)
+    pem = lab.folder / "served.crt"
+    pem.write_text(said[said.index("-----BEGIN") :])
+    check_signed(pem, secrets)
+    served = x509.load_pem_x509_certificate(pem.read_bytes())
+    names = served.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "s1.lab.example" in names.get_values_for_type(x509.DNSName)
+    assert wire.SERVER in map(str, names.get_values_for_type(x509.IPAddress))
+
+    info = cluster_info(lab)
+    token_id = secrets.tokens["bootstrap"].reveal().partition(".")[0]
+    assert f"jws-kubeconfig-{token_id}" in info
+    shown = yaml.safe_load(info["kubeconfig"])["clusters"][0]["cluster"]
+    assert base64.b64decode(shown["certificate-authority-data"]).decode().strip() == secrets.ca.cert.strip()
+    assert shown["server"] == f"https://{API}"
+
+    accounts = lab.get("-n", "kube-system", "secrets")["items"]
+    token = next(s["data"]["token"] for s in accounts if s["type"] == "kubernetes.io/service-account-token")
+    signed, _, signature = base64.b64decode(token).decode().rpartition(".")
+    public = serialization.load_pem_public_key(secrets.service_account_public.encode())
+    assert isinstance(public, rsa.RSAPublicKey)
+    raw = base64.urlsafe_b64decode(signature + "==")
+    public.verify(raw, signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+
+
+def check_signed(certificate: Path, secrets: Secrets) -> None:
+    authority = certificate.with_name("issued-ca.crt")
+    authority.write_text(secrets.ca.cert)
+    run("openssl", "verify", "-CAfile", authority, certificate)
+
+
+def check_absent(secrets: Secrets, content: bytes, where: str) -> None:
+    for value in secrets.values():
+        # a PEM file's lines stand alone, as in YAML
+        longest = max(value.splitlines(), key=len)
+        assert longest.encode() not in content, f"a secret of {len(value)} characters is in the {where}"
+
+
+def check_boot_partition(folder: Path, disk: str, secrets: Secrets) -> None:
+    """Look at the card as whoever finds it does."""
+    manifest = json.loads((folder / "images/out/s1.manifest.json").read_text())
+    boot = manifest["partitions"][0]
+    raw = folder / f"{disk}.raw"
+    run("qemu-img", "convert", "-O", "raw", folder / f"{disk}.qcow2", raw)
+    assert "pibake-secrets" not in run("mdir", "-b", "-i", f"{raw}@@{boot['start']}", "::")
+    with raw.open("rb") as file:
+        file.seek(boot["start"])
+        check_absent(secrets, file.read(boot["size"]), "boot partition")
+    raw.unlink()
+
+
+@pytest.fixture(scope="module")
+def seed(folder: Path) -> Path:
+    """The secrets of the server's card, unpacked."""
+    target = folder / "seed"
+    wire.unpack(folder / "images/out/s1.img", target)
+    return target / "etc/pibake/kubeadm"
+
+
+def test_kubeadm_lists_the_images_that_the_server_bundle_has(seed: Path) -> None:
+    listed = run(KUBEADM, "config", "images", "list", "--config", seed / "init.yaml").split()
+    brought = set()
+    for archive in (wire.cache() / "server-bundle-1.20.2/images").iterdir():
+        with tarfile.open(archive) as tar:
+            member = tar.extractfile("manifest.json")
+            assert member
+            brought |= set(json.load(member)[0]["RepoTags"])
+    assert set(listed) <= brought
+
+
+def test_kubeadm_keeps_the_authorities_and_makes_the_rest(
+    seed: Path, secrets: Secrets, tmp_path: Path
+) -> None:
+    pki = tmp_path / "pki"
+    run("cp", "-r", seed / "pki", pki)
+    documents = list(yaml.safe_load_all((seed / "init.yaml").read_text()))
+    next(d for d in documents if d["kind"] == "ClusterConfiguration")["certificatesDir"] = str(pki)
+    config = tmp_path / "init.yaml"
+    config.write_text(yaml.safe_dump_all(documents))
+    said = run(KUBEADM, "init", "phase", "certs", "all", "--config", config)
+    assert said.count("Using existing") == len(secrets.authorities), said
+    for name, text in issued(secrets).items():
+        assert (pki / name).read_text().strip() == text.strip(), name
+    check_signed(pki / "apiserver.crt", secrets)
+
+
+@pytest.mark.parametrize("name", ["init.yaml", "join.yaml"])
+def test_kubeadm_takes_the_documents_and_changes_nothing_in_them(
+    seed: Path, name: str, tmp_path: Path
+) -> None:
+    new = tmp_path / "new.yaml"
+    said = run(KUBEADM, "config", "migrate", "--old-config", seed / name, "--new-config", new)
+    assert "unknown field" not in said
+    migrated = {d["kind"]: d for d in yaml.safe_load_all(new.read_text())}
+    for document in yaml.safe_load_all((seed / name).read_text()):
+        if document["kind"] == "KubeletConfiguration":
+            continue  # it is written by its own defaults
+        check_within(document, migrated[document["kind"]], document["kind"])
+
+
+def check_within(ours: Any, theirs: Any, where: str) -> None:
+    """Check that all of ours is in theirs, which has the defaults too."""
+    if isinstance(ours, dict):
+        assert isinstance(theirs, dict), where
+        for key, value in ours.items():
+            assert key in theirs, f"{where}: kubeadm dropped {key}"
+            check_within(value, theirs[key], f"{where}.{key}")
+    elif where.endswith((".ttl", ".timeoutForControlPlane")):
+        assert str(theirs).startswith(str(ours).removesuffix("0s").removesuffix("0m")), where
+    else:
+        assert ours == theirs, where
