@@ -337,7 +337,11 @@ def check_within(ours: Any, theirs: Any, where: str) -> None:
         for key, value in ours.items():
             assert key in theirs, f"{where}: kubeadm dropped {key}"
             check_within(value, theirs[key], f"{where}.{key}")
-    elif where.endswith((".ttl", ".timeoutForControlPlane")):
-        assert str(theirs).startswith(str(ours).removesuffix("0s").removesuffix("0m")), where
+    elif isinstance(ours, list):
+        assert len(ours) == len(theirs), where
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            check_within(one, other, f"{where}[{index}]")
+    elif where.endswith(".ttl"):
+        assert theirs == f"{ours}0m0s", where
     else:
         assert ours == theirs, where
