@@ -20,6 +20,15 @@ DISK_BYTES = 8 << 30
 """Size of a disk: a small card's, so that the root file system's growth is seen as well."""
 
 
+WIPE = ("page_poison=1",)
+"""Has Linux overwrite pages that it frees, every byte of them.
+
+Without, QEMU up to 8.0 keeps translations of programs that lay in a page before: `DC ZVA`, with which arm64 zeroes
+pages, is taken for a write of one byte in 64 (accel/tcg, probe_access). When such a page becomes a kernel stack, each
+write to it searches those translations, and what takes milliseconds, such as checking a module's signature, takes a
+minute."""
+
+
 def prepare(image: Path, kept: Path | None, folder: Path) -> tuple[Path, int]:
     """Return the disk to boot from: a throw-away overlay, or one that is kept and was made from the image once."""
     length = max(DISK_BYTES, image.stat().st_size)
@@ -102,10 +111,13 @@ def extract_boot_files(partition: Path, folder: Path) -> Mapping[str, str]:
     local = {name: folder / os.path.basename(name) for name in wanted}  # noqa: PTH119 - a FAT path, not a host's
     words = local[files.cmdline].read_text("utf-8").split()
     # The Pi's serial port and screen are not there on `virt`, and a splash would hide what the console says. No
-    # board has a vsock, which systemd's SSH generator looks for with a modprobe while its 90 s run.
+    # board has a vsock, which systemd's SSH generator looks for with a modprobe while its 90 s run. An emulated disk
+    # may take longer to appear than the 90 s a real one has.
     kept = [w for w in words if not w.startswith("console=") and w not in {"quiet", "splash"}]
     return {
         "kernel": str(local[files.kernel]),
         "initramfs": str(local[files.initramfs]) if files.initramfs else "",
-        "cmdline": " ".join([*kept, "systemd.ssh_auto=no", "console=ttyAMA0"]),
+        "cmdline": " ".join(
+            [*kept, "systemd.ssh_auto=no", "systemd.default_device_timeout_sec=600", *WIPE, "console=ttyAMA0"]
+        ),
     }
