@@ -158,7 +158,9 @@ def test_slow_a_server_card_starts_the_cluster_its_kubeconfig_was_made_for(
     card = Card(lab, "s1")
     with card.powered() as boot:
         card.reach("ssh, with the host key issued", lambda: "up" in card.ssh("uptime"))
-        card.reach("stage join", lambda: card.state().get("stage") == "join")
+        card.reach(
+            "images imported, kubeadm init begins", lambda: "install" in card.state().get("reached", {})
+        )
         card.reach("/healthz is ok, asked with the kubeconfig made before", card.healthy)
         card.reach("kubectl shows s1", card.registered)
         card.reach("ready and scrubbed", card.complete)
