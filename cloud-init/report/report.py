@@ -83,7 +83,7 @@ def wait(port):
 
 
 def wait_for_join(port, patience):
-    """Wait until the node has joined, or has stood still for too long: at another machine's door, `patience`."""
+    """Wait until the node has joined, or has stood still for too long: before a closed door, `patience`."""
     shown, since = None, uptime()
     while os.path.exists("/etc/pibake/node.json") and uptime() < BOOT_LIMIT:
         state = json.loads(content("/run/pibake/state.json") or "{}")
@@ -94,7 +94,7 @@ def wait_for_join(port, patience):
         if now != shown:
             send(port, progress=now, uptime=uptime())
             shown, since = now, uptime()
-        if uptime() - since > (patience if stage == "endpoint" else STANDSTILL):
+        if uptime() - since > (patience if stage == "endpoint" or status == "failed" else STANDSTILL):
             break
         time.sleep(0.5)
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pibake.image import table
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -153,6 +155,33 @@ class Lab:
                 child.wait()
         self.holder.kill()
         self.holder.wait()
+
+
+def boot_partition(disk: Path) -> bytes:
+    """Return the raw boot partition of a disk: what a card reader sees."""
+    raw = disk.with_suffix(".raw")
+    subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
+    first = table.read(raw).partitions[0]
+    with raw.open("rb") as file:
+        file.seek(first.start)
+        return file.read(first.size)
+
+
+def tree(disk: Path, folder: str) -> dict[str, bytes]:
+    """Return the files below a folder of a disk's root file system (`boot_partition` made the raw copy)."""
+    raw = disk.with_suffix(".raw")
+    target = disk.with_suffix(".tree")
+    offset = table.read(raw).partitions[1].start
+    target.mkdir(exist_ok=True)
+    argv = ["debugfs", "-R", f"rdump {folder} {target}", f"{raw}?offset={offset}"]
+    subprocess.run(
+        argv, check=True, capture_output=True, env={**os.environ, "PATH": os.environ["PATH"] + ":/sbin"}
+    )
+    return {
+        str(p.relative_to(target)): p.read_bytes()
+        for p in target.rglob("*")
+        if p.is_file() and not p.is_symlink()
+    }
 
 
 def unpack(image: Path, target: Path) -> None:
