@@ -59,13 +59,17 @@ test: setup ## Run the linters and every test, with real QEMU boots
 test-quick: setup ## Run everything that needs no boot and no base image
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not boot and not base and not cluster'
+	$(BIN)/pytest -m 'not boot and not base and not cluster and not k3s'
 
 .PHONY: test-cluster
 test-cluster: setup ## Build Kubernetes once (20 minutes), then let cards join it (needs root)
 	tests/cluster/build-bundle
 	tests/cluster/fetch-etcd
 	$(BIN)/pytest -m cluster --durations=0 -s tests/cluster
+
+.PHONY: test-k3s
+test-k3s: setup ## Download k3s (K3S_VERSION), and let two cards become a cluster of it (needs root)
+	$(BIN)/pytest -m k3s -s tests/cluster/test_k3s_real.py
 
 .PHONY: bench
 bench: setup ## Print the speed figures, each beside its floor or peer
