@@ -1,7 +1,7 @@
 """Speed figures, each beside its floor or its peer, measured in turn in one run on this machine.
 
     make bench                        everything, in some minutes
-    bench/bench.py --quick            without virt-customize and without assembling debian-13 anew
+    bench/bench.py --quick            without virt-customize, assembling debian-13 anew, and joining a cluster
 
 Figures are medians; a machine that does other things at the same time makes them wander, ratios less so.
 """
@@ -170,6 +170,31 @@ def customizing(folder: Path, base: bases.Base, ours: float) -> Row:
     return Row("build of one node", ours, "virt-customize", theirs, ">= 5 x faster", ours * 5 <= theirs)
 
 
+def joining(folder: Path) -> list[Row]:
+    """Measure a card's way into a real cluster; the peer is what `kubeadm join` takes of it."""
+    cache = Cache().root
+    if os.geteuid() or not all((cache / name).exists() for name in ("bundle-1.20.2", "etcd-3.4")):
+        print("joining is not measured: it needs root, and what `make test-cluster` builds")
+        return []
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.cluster import lab as labs  # noqa: PLC0415 - only where it can run
+
+    labs.described(folder / "lab", "node3")
+    with labs.opened(folder / "lab") as lab:
+        lab.pibake("build", "--all")
+        lab.pibake("kubeconfig", "-o", "kubeconfig")
+        lab.control_plane()
+        with labs.powered(lab, "node3", lab.tap("tap3")) as boot:
+            join = boot.report()["report"]["join"]
+            boot.off()
+    reached, started = join["reached"], join["started"]
+    joined, kubeadm = reached["join"] - started, reached["join"] - reached["install"]
+    return [
+        Row("pibake-join: unit start to joined", joined, "kubeadm join in it", kubeadm),
+        Row("kernel start to Ready (TCG)", reached["ready"], "", 0, "<= 150 s", reached["ready"] <= 150),
+    ]
+
+
 def assembling(folder: Path) -> Row:
     env = {"XDG_CACHE_HOME": str(folder / "cache")}
     seconds = once(lambda: command(PIBAKE, "base", "build", "debian-13", env=env))
@@ -197,7 +222,7 @@ def main() -> None:
         baked, ours = baking(folder, base, options.runs)
         rows += [*baked, seeding(folder, folder / "out/node0.img", base)]
         if not options.quick:
-            rows += [customizing(folder, base, ours), assembling(folder)]
+            rows += [customizing(folder, base, ours), assembling(folder), *joining(folder)]
         print(f"\n{os.cpu_count()} processors, Python {sys.version.split()[0]}; {base.name}: "
               f"{size(base.image.stat().st_size)}, {size(allocated(base.image))} of it on disk\n")  # fmt: skip
         show(rows)

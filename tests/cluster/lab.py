@@ -194,6 +194,27 @@ def unpack(image: Path, target: Path) -> None:
         tar.extractall(target)  # noqa: S202 - pibake made it
 
 
+def described(folder: Path, *nodes: str) -> None:
+    """Write a cluster.yaml of one server and some workers, with a bridge for pods."""
+    folder.mkdir(exist_ok=True)
+    conflist = folder / "overlays/bridge/etc/cni/net.d/10-bridge.conflist"
+    conflist.parent.mkdir(parents=True)
+    conflist.write_text(json.dumps(CNI))
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"
+    workers = "".join(
+        f"  - {{hostname: {name}, address: 192.168.77.2{name[-1]}, labels: {{disk: ssd}}, taints: ['lab=yes:NoSchedule']}}\n"
+        for name in nodes
+    )
+    (folder / "cluster.yaml").write_text(
+        "cluster: lab\ndomain: lab.example\n"
+        f"kubernetes: {{distribution: kubeadm, version: v1.20.2, bundle: {cache() / 'bundle-1.20.2'}, cni: none}}\n"
+        "defaults: {overlays: [bridge]}\n"
+        f"network: {{subnet: 192.168.77.0/24, gateway: {GATEWAY}}}\n"
+        f"users: [{{name: ops, ssh_keys: ['{key}']}}]\n"
+        f"nodes:\n  - {{hostname: s1, address: {SERVER}, role: server}}\n{workers}"
+    )
+
+
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[Lab]:
     """Make the namespaces and the wire; end everything in them afterwards."""

@@ -22,7 +22,6 @@ from pibake.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.cluster.lab import Lab
 
@@ -41,32 +40,11 @@ POD = {
 }
 
 
-def described(folder: Path, *nodes: str) -> None:
-    """Write a cluster.yaml of one server and some workers, with a bridge for pods."""
-    folder.mkdir(exist_ok=True)
-    conflist = folder / "overlays/bridge/etc/cni/net.d/10-bridge.conflist"
-    conflist.parent.mkdir(parents=True)
-    conflist.write_text(json.dumps(labs.CNI))
-    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"
-    workers = "".join(
-        f"  - {{hostname: {name}, address: 192.168.77.2{name[-1]}, labels: {{disk: ssd}}, taints: ['lab=yes:NoSchedule']}}\n"
-        for name in nodes
-    )
-    (folder / "cluster.yaml").write_text(
-        "cluster: lab\ndomain: lab.example\n"
-        f"kubernetes: {{distribution: kubeadm, version: v1.20.2, bundle: {labs.cache() / 'bundle-1.20.2'}, cni: none}}\n"
-        "defaults: {overlays: [bridge]}\n"
-        f"network: {{subnet: 192.168.77.0/24, gateway: {labs.GATEWAY}}}\n"
-        f"users: [{{name: ops, ssh_keys: ['{key}']}}]\n"
-        f"nodes:\n  - {{hostname: s1, address: {labs.SERVER}, role: server}}\n{workers}"
-    )
-
-
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     assert os.geteuid() == 0, "namespaces and tap devices need root"
     folder = tmp_path_factory.mktemp("lab")
-    described(folder, "node3", "node4", "node5")
+    labs.described(folder, "node3", "node4", "node5")
     with labs.opened(folder) as made:
         made.pibake("build", "--all")
         made.pibake("kubeconfig", "-o", "kubeconfig")
@@ -173,7 +151,7 @@ def test_power_is_cut_three_times_and_the_node_still_joins_once(lab: Lab, joined
 
 def test_a_card_of_another_cluster_refuses_to_join(lab: Lab) -> None:
     other = lab.folder / "other"
-    described(other, "node6")
+    labs.described(other, "node6")
     lab.pibake("build", "--hostname", "node6", folder=other)
     with labs.powered(lab, "node6", "tap6", folder=other, wait=15) as boot:
         said = boot.report()
