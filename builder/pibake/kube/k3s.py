@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from pibake.identity import layout
-from pibake.kube import vip
+from pibake.kube import document, vip
 from pibake.plan import K3sAgent, K3sServer
 from pibake.tree import File, Tree
 
@@ -35,7 +33,7 @@ def render(
     """Return a k3s node's public files and its secret ones."""
     config = _config(node, member, secrets, datastore)
     secret = {
-        CONFIG: _private(yaml.safe_dump(config, sort_keys=False)),
+        CONFIG: _private(document.dump(config)),
         NODE_PASSWORD: _private(secrets.nodes[node.hostname].node_password.reveal() + "\n"),
     }
     if registries:

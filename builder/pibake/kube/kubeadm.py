@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from pibake.identity import layout
-from pibake.kube import vip
+from pibake.kube import document, vip
 from pibake.plan import KubeadmInit, KubeadmJoin
 from pibake.tree import File, Tree
 
@@ -64,7 +62,7 @@ def render(node: NodePlan, member: Membership, secrets: Secrets) -> tuple[Tree, 
 
 
 def _config(documents: list[dict[str, Any]]) -> File:
-    return File(yaml.safe_dump_all(documents, sort_keys=False).encode(), 0o600)
+    return File(document.dump(*documents).encode(), 0o600)
 
 
 def _cluster(kubernetes: Kubernetes, secrets: Secrets) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from pibake.kube import document
 
 if TYPE_CHECKING:
     from pibake.plan import Kubernetes
@@ -71,7 +71,7 @@ def static_pod(kubernetes: Kubernetes, kubeconfig: str) -> str:
             "volumes": [{"name": "kubeconfig", "hostPath": path}],
         },
     }
-    return yaml.safe_dump(pod, sort_keys=False)
+    return document.dump(pod)
 
 
 def daemon_set(kubernetes: Kubernetes) -> str:
@@ -128,4 +128,4 @@ def daemon_set(kubernetes: Kubernetes) -> str:
             },
         },
     ]
-    return yaml.safe_dump_all(documents, sort_keys=False)
+    return document.dump(*documents)
