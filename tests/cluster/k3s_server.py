@@ -68,6 +68,14 @@ def parse_token(token: str) -> tuple[str, str, str]:
     return match[1], match[2], match[3]
 
 
+def vip(manifest: str) -> str:
+    """Return the address that kube-vip's manifest names."""
+    match = re.search(r'- "?name"?: "?address"?\s+"?value"?: ["\']?([0-9a-f.:]+)', manifest)
+    if not match:
+        raise ValueError("the manifest names no address")
+    return match[1]
+
+
 def password(token: str) -> str:
     """Return the password of a token, which may be all there is of it."""
     return parse_token(token)[2] if token.startswith("K10") else token
@@ -269,7 +277,7 @@ def issue(authority: Path, name: str, organization: str = "", sans: tuple[str, .
 
 
 def printed(found: dict[str, Any]) -> None:
-    print(json.dumps(found), flush=True)  # noqa: T201 - the log is standard output
+    print(json.dumps(found), flush=True)
 
 
 def native(root: Path, where: tuple[str, int], note: Callable[[dict[str, Any]], None] = printed) -> Server:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.cluster import k3s_server
 from tests.cluster.lab import GATEWAY, Lab, opened, powered, unpack, until
-from tests.unit.test_kube_k3s import all_secrets, may_have, needles
+from tests.unit.test_kube_k3s import CONFIG, all_secrets, cards, may_have, needles
+from tests.unit.test_kube_k3s import VIP as MANIFEST
 
 from pibake import identity
 from pibake.image import ext4, table
@@ -67,6 +68,15 @@ NODES = ("s1", "s2", "s3", "a1", "a2")
 
 
 # --- the recorder by itself, without any card ---
+
+
+def test_the_recorder_reads_what_stands_on_cards(tmp_path: Path) -> None:
+    for name, card in cards(tmp_path).items():
+        read = k3s_server.parse_config(card.secret[CONFIG][0].decode())
+        written = {key: "true" if value is True else value for key, value in card.config.items()}
+        assert read == written
+        if name == "s1":
+            assert k3s_server.vip(card.public[MANIFEST][0].decode()) == "192.168.77.5"
 
 
 @dataclass
