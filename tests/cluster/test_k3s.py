@@ -564,6 +564,7 @@ def test_it_goes_on_asking_and_joins_its_own_cluster_when_that_is_there(
     site: Site, impostor: Impostor
 ) -> None:
     healthy(impostor.card)
+    assert {state["stage"] for state in site.told("a2") if state["status"] == "ok"} == set(STAGES)
     asked = [entry for entry in site.requests("server.log") if "method" in entry]
     assert [entry["path"] for entry in asked[:5]] == ["/cacerts"] * 4 + ["/v1-k3s/client-kubelet.crt"]
 
