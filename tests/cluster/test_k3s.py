@@ -366,6 +366,12 @@ def tool(*argv: str | Path, fine: tuple[int, ...] = (0,)) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
+def shut(child: subprocess.Popen[Any]) -> None:
+    """Close the pipe from a process that nobody listens to any more; pytest ends badly over what is left open."""
+    if child.stdout:
+        child.stdout.close()
+
+
 def holding(secrets: Secrets, where: Path) -> set[str]:
     """Return which secrets occur anywhere in a file or a folder."""
     found = set()
@@ -396,6 +402,7 @@ class Site:
             said = boot.report()
             seconds = time.monotonic() - boot.started
             boot.off()
+        shut(boot.child)
         return self.ended(name, said, seconds)
 
     def ended(self, name: str, said: dict[str, Any], seconds: float) -> Ended:
@@ -436,6 +443,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, debian_13: Path) -> Iterator[
         path.write_bytes(content)
         path.chmod(mode)
     with opened(folder) as lab:
+        shut(lab.holder)
         lab.start("phone", sys.executable, HERE / "k3s_server.py", "phone", GATEWAY, str(PHONE))
         begun = time.monotonic()
         # in the namespace there is no way out: what is built is built from the bundle and the cache
@@ -460,6 +468,7 @@ def attic(site: Site) -> dict[str, Ended]:
         first = site.ended("s1", said, time.monotonic() - server.started)
         agent = site.boot("a1")
         server.off()
+    shut(server.child)
     return {"s1": first, "a1": agent}
 
 
