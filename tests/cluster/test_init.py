@@ -54,7 +54,7 @@ nodes:
 """
 
 LISTENER = """
-import http.server, sys
+import http.server, socketserver
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         print(self.rfile.read(int(self.headers["Content-Length"])).decode(), flush=True)
@@ -62,7 +62,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     def log_message(self, *arguments):
         pass
-http.server.ThreadingHTTPServer(("192.168.77.1", 8765), Handler).serve_forever()
+# http.server's own servers look their name up first, and here nobody answers
+socketserver.ThreadingTCPServer(("192.168.77.1", 8765), Handler).serve_forever()
 """
 
 
