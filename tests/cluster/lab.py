@@ -77,11 +77,11 @@ class Lab:
         return str(done.stdout)
 
     def start(self, name: str, *argv: str | Path) -> subprocess.Popen[bytes]:
-        log = (self.folder / f"{name}.log").open("ab")
-        child = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *self.enter(*argv)],
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+        with (self.folder / f"{name}.log").open("ab") as log:
+            child = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *self.enter(*argv)],
+                stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
         self.processes.append(child)
         return child
 
@@ -219,9 +219,9 @@ def described(folder: Path, *nodes: str) -> None:
 def opened(folder: Path) -> Iterator[Lab]:
     """Make the namespaces and the wire; end everything in them afterwards."""
     hold = "mount -t tmpfs none /etc/kubernetes && mount -t tmpfs none /var/lib/etcd && echo held && exec sleep infinity"
-    made = [path for path in (Path("/etc/kubernetes"), Path("/var/lib/etcd")) if not path.exists()]
-    for path in made:
-        path.mkdir()
+    # they stay: removing them would take another lab's mounts away
+    for path in (Path("/etc/kubernetes"), Path("/var/lib/etcd")):
+        path.mkdir(exist_ok=True)
     holder = subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "sh", "-c", hold],
         stdout=subprocess.PIPE,
@@ -230,6 +230,7 @@ def opened(folder: Path) -> Iterator[Lab]:
     try:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
+        holder.stdout.close()
         lab.run("ip", "link", "set", "lo", "up")
         lab.run("ip", "link", "add", "wire", "type", "bridge")
         for address in (GATEWAY, SERVER):
@@ -239,8 +240,6 @@ def opened(folder: Path) -> Iterator[Lab]:
         yield lab
     finally:
         lab.stop()
-        for path in made:
-            path.rmdir()
 
 
 @dataclass
@@ -275,8 +274,9 @@ def powered(
 ) -> Iterator[Boot]:
     """Boot a card on a disk of its own that is kept."""
     where = folder or lab.folder
+    # a shell's background job has SIGINT ignored, and `off` presses the button with it
     argv = lab.enter(
-        sys.executable, "-m", "pibake", "boot", node, "--tap", tap, "--disk", f"{node}.qcow2", "--keep", "--json",
+        "env", "--default-signal=INT", sys.executable, "-m", "pibake", "boot", node, "--tap", tap, "--disk", f"{node}.qcow2", "--keep", "--json",
         "--timeout", "900", "--wait", str(wait), "--log", f"{node}.console",
         folder=where,
     )  # fmt: skip
@@ -288,3 +288,5 @@ def powered(
     finally:
         if child.poll() is None:
             boot.off(hard=True)
+        if child.stdout:
+            child.stdout.close()
