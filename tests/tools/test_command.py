@@ -38,7 +38,9 @@ def test_the_overview_names_every_command_as_its_help_describes_it(command: str)
 def test_every_pibake_command_in_the_documents_exists() -> None:
     texts = [README, *(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))]
     named = {
-        match for text in texts for match in re.findall(r"(?:^    |`)pibake ([a-z][a-z-]*)", text, re.MULTILINE)
+        match
+        for text in texts
+        for match in re.findall(r"(?:^    |`)pibake ([a-z][a-z-]*)", text, re.MULTILINE)
     }
     assert named <= COMMANDS.keys()
 
