@@ -37,7 +37,7 @@ CNI = {
         {
             "type": "bridge",
             "bridge": "cni0",
-            "isGateway": True,
+            "isDefaultGateway": True,
             "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.244.9.0/24"}]]},
         },
         {"type": "portmap", "capabilities": {"portMappings": True}},
