@@ -12,7 +12,7 @@ DEMO := images/out/demo
 
 .PHONY: help
 help: ## List these commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: packages $(VENV)/made ## Install system packages (packages.txt) and make the virtual environment
@@ -65,7 +65,13 @@ test-quick: setup ## Run everything that needs no boot and no base image
 test-cluster: setup ## Build Kubernetes once (20 minutes), then let cards join it (needs root)
 	tests/cluster/build-bundle
 	tests/cluster/fetch-etcd
-	$(BIN)/pytest -m cluster --durations=0 -s tests/cluster
+	$(BIN)/pytest -m cluster -k 'not slow' --durations=0 -s tests/cluster
+
+.PHONY: test-cluster-init
+test-cluster-init: setup ## Let an emulated card start a cluster with kubeadm init (needs root, and an hour)
+	tests/cluster/build-server-bundle
+	tests/cluster/fetch-etcd
+	$(BIN)/pytest -m cluster -k slow --durations=0 -s tests/cluster/test_init.py
 
 .PHONY: test-k3s
 test-k3s: setup ## Download k3s (K3S_VERSION), and let two cards become a cluster of it (needs root)
