@@ -57,7 +57,9 @@ class Card:
     @contextlib.contextmanager
     def booted(self) -> Iterator[dict[str, Any]]:
         """Boot the card with its disk; the block runs while it is up, then it is powered off through its button."""
-        argv = [sys.executable, "-m", "pibake", "boot", "node3", "--disk", "node3.qcow2", "--keep", "--json"]
+        # a shell's background job has SIGINT ignored, and Ctrl-C is how this machine is ended
+        argv = ["env", "--default-signal=INT", sys.executable, "-m", "pibake"]
+        argv += ["boot", "node3", "--disk", "node3.qcow2", "--keep", "--json"]
         child = subprocess.Popen(
             [*argv, "--timeout", LIMIT, "--log", "console.log"],
             cwd=self.folder,

@@ -24,7 +24,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGN
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     env = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder)}
-    argv = [sys.executable, "-m", "pibake", *arguments]
+    argv = ["env", "--default-signal=INT", sys.executable, "-m", "pibake", *arguments]
     return subprocess.Popen(
         argv,
         cwd=folder,
