@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from pibake.config import Cluster
     from pibake.config.model import Node
 
-SNAPSHOTTER = "overlayfs"
-CNI = "flannel"
-TOKEN_TTL = "24h"  # noqa: S105 - kubeadm's own default length, no token
 DNS_INDEX = 10
 """The cluster's DNS is the tenth address of the services (kubeadm, `GetDNSIP`; k3s, `--cluster-dns`)."""
 
@@ -56,9 +53,9 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
         cluster_dns=str(services.network_address + DNS_INDEX),
         airgap=written.airgap,
         disable=tuple(dict.fromkeys(written.disable)),
-        snapshotter=written.snapshotter or SNAPSHOTTER,
-        cni=written.cni or CNI,
-        token_ttl=written.token_ttl or TOKEN_TTL,
+        snapshotter=written.snapshotter or Kubernetes.snapshotter,
+        cni=written.cni or Kubernetes.cni,
+        token_ttl=written.token_ttl or Kubernetes.token_ttl,
         phone_home=written.phone_home or "",
         bundle=cluster.images[written.bundle] if written.bundle else None,
         datastore=cluster.images[written.datastore] if written.datastore else None,

@@ -23,7 +23,7 @@ DISK_BYTES = 8 << 30
 WIPE = ("page_poison=1",)
 """Has Linux overwrite pages that it frees, every byte of them.
 
-Without, QEMU up to 8.0 keeps translations of programs that lay in a page before: `DC ZVA`, with which arm64 zeroes
+Without, some boots stalled; as far as that was understood, QEMU up to 8.0 keeps translations of programs that lay in a page before: `DC ZVA`, with which arm64 zeroes
 pages, is taken for a write of one byte in 64 (accel/tcg, probe_access). When such a page becomes a kernel stack, each
 write to it searches those translations, and what takes milliseconds, such as checking a module's signature, takes a
 minute."""
