@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibake import fetch, resources
+from pibake.cache import made
 from pibake.errors import CommandFailed, FetchError
 from pibake.fsys import delete, load, store
 from pibake.image import ext4
 from pibake.image.artifact import sha256
 from pibake.image.ext4_tree import Files
-from pibake.release import made
 from pibake.run import find, run
 
 if TYPE_CHECKING:

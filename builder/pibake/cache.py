@@ -165,12 +165,16 @@ class Cache:
                 delete(path)
 
     def _made(self, *parts: str) -> Path:
-        folder = self.root.joinpath(*parts)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PibakeError(
-                f"the cache folder {folder} cannot be made: {error.strerror}",
-                "set XDG_CACHE_HOME to a folder that you may write to",
-            ) from error
-        return folder
+        return made(self.root.joinpath(*parts))
+
+
+def made(folder: Path) -> Path:
+    """Return a folder of the cache, made if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PibakeError(
+            f"the cache folder {folder} cannot be made: {error.strerror}",
+            "set XDG_CACHE_HOME to a folder that you may write to",
+        ) from error
+    return folder

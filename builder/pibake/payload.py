@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from pibake import apt, bundle, release, resources
+from pibake.cache import made
 from pibake.errors import PibakeError, about
 from pibake.image.artifact import sha256
 from pibake.image.golden import Payload, PayloadFile
@@ -116,7 +117,7 @@ def _k3s(kubernetes: Kubernetes, cache: Cache, progress: Progress, policy: Polic
 
 def _import_once(cache: Cache) -> PayloadFile:
     """Return the marker that makes k3s remember which archives it has imported, instead of doing it at every start."""
-    empty = release.made(cache.root / "kubernetes") / "empty"
+    empty = made(cache.root / "kubernetes") / "empty"
     empty.touch()
     return PayloadFile(f"{K3S_IMAGES}/.cache.json", empty, 0o644, sha256(empty))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pibake import arch, fetch, vendor
+from pibake.cache import made
 from pibake.errors import FetchError, PibakeError, VerificationError
 from pibake.fsys import load, stamp, store
 
@@ -77,18 +78,6 @@ def k3s(
                 missing_ok=True
             )  # a mirror may be put right: the next run asks for the list again
             raise
-
-
-def made(folder: Path) -> Path:
-    """Return a folder of the cache, made if it is missing."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PibakeError(
-            f"the cache folder {folder} cannot be made: {error.strerror}",
-            "set XDG_CACHE_HOME to a folder that you may write to",
-        ) from error
-    return folder
 
 
 def _sums(version: str, where: str, folder: Path, policy: Policy | None) -> dict[str, str]:
