@@ -14,9 +14,9 @@ PACKAGE = Path(resources.__file__).parent
 LAYERS = (
     ("errors", "secret"),
     ("log", "run", "resources", "tree", "progress", "fsys"),
-    ("config", "catalog", "space", "lock"),
+    ("config", "catalog", "space", "lock", "system"),
     ("plan",),
-    ("seed", "health", "identity", "kube"),
+    ("seed", "health", "identity", "kube", "network", "hypriot"),
     ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "fetch", "cache", "image", "vendor", "ingest",
      "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live"),
     ("build",),
