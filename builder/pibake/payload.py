@@ -25,6 +25,8 @@ K3S_LINKS = {f"usr/local/bin/{name}": "k3s" for name in ("kubectl", "crictl", "c
 """Names under which k3s is another program, as its installer makes them."""
 IMAGES = "var/lib/pibake/images"
 MANIFESTS = "var/lib/pibake/manifests"
+RELEASE = "usr/local/lib/pibake/kubernetes-release"
+"""Tells `pibake-install` which release to get ready for, before the seed is there."""
 WANTS = "etc/systemd/system/multi-user.target.wants"
 
 
@@ -69,10 +71,11 @@ def obtain(
         if kubernetes.distribution == "k3s":
             return _with_overlays(_k3s(kubernetes, cache, progress, policy), "k3s")
         if kubernetes.distribution == "kubeadm" and kubernetes.bundle:
-            return _with_overlays(_kubeadm(bundle.read(kubernetes.bundle, kubernetes.version)), "kubeadm")
+            brought = _kubeadm(bundle.read(kubernetes.bundle, kubernetes.version))
+            return _with_overlays(_early(brought, kubernetes, cache), "kubeadm")
         if kubernetes.distribution == "kubeadm":
             packages = apt.obtain(kubernetes.version, base, cache, progress, policy=policy)
-            return _with_overlays(Payload(debs=packages), "kubeadm")
+            return _with_overlays(_early(Payload(debs=packages), kubernetes, cache), "kubeadm")
     raise PibakeError(f"there is no distribution {kubernetes.distribution!r}; there are k3s and kubeadm")
 
 
@@ -120,6 +123,15 @@ def _import_once(cache: Cache) -> PayloadFile:
     empty = made(cache.root / "kubernetes") / "empty"
     empty.touch()
     return PayloadFile(f"{K3S_IMAGES}/.cache.json", empty, 0o644, sha256(empty))
+
+
+def _early(payload: Payload, kubernetes: Kubernetes, cache: Cache) -> Payload:
+    """Let what is not configured yet be configured from early in the boot on, while cloud-init does its part."""
+    release = made(cache.root / "kubernetes") / f"release-{kubernetes.version}"
+    release.write_text(f"{kubernetes.version}\n")
+    files = (*payload.files, PayloadFile(RELEASE, release, 0o644, sha256(release)))
+    links = {**payload.links, f"{WANTS}/pibake-install.service": "/etc/systemd/system/pibake-install.service"}
+    return replace(payload, files=files, links=links)
 
 
 def _kubeadm(brought: bundle.Bundle) -> Payload:

@@ -251,3 +251,39 @@ def test_stages_are_those_that_people_are_told_of(join: ModuleType) -> None:
     assert join.STAGES == ("network", "clock", "endpoint", "install", "join", "ready", "scrubbed")
     page = (resources.root() / "docs/kubernetes.md").read_text("utf-8")
     assert all(f"| `{stage}` |" in page for stage in join.STAGES)
+
+
+def test_the_install_stage_waits_for_what_the_early_unit_says(join: ModuleType, tmp_path: Path) -> None:
+    said = tmp_path / "install.json"
+    join.INSTALLED = str(said)  # type: ignore[attr-defined]
+    notes: list[str] = []
+    subject = {"distribution": "kubeadm", "version": "v1.31.4", "note": notes.append}
+    join.cgroups = lambda: None  # type: ignore[attr-defined] - the machine's own kernel is not what is tested
+    threading.Timer(
+        0.3, said.write_text, ['{"status": "ok", "detail": "kubeadm v1.31.4, 2 image archives"}']
+    ).start()
+    assert join.install(subject) == "kubeadm v1.31.4, 2 image archives"
+    assert notes == ["waiting for packages and images to be ready"]
+    said.write_text('{"status": "failed", "detail": "no kubelet"}')
+    with pytest.raises(join.Fault, match="no kubelet"):
+        join.install(subject)
+
+
+def test_the_early_unit_leaves_why_it_failed_and_tries_again(join: ModuleType, tmp_path: Path) -> None:
+    join.INSTALLED, join.RELEASE = str(tmp_path / "run/install.json"), str(tmp_path / "release")  # type: ignore[attr-defined]
+    (tmp_path / "release").write_text("v1.31.4\n")
+    asked: list[str] = []
+    seen: list[str] = []
+
+    def attempt(version: str) -> str:
+        asked.append(version)
+        if len(asked) == 1:
+            raise join.Fault("not yet")
+        seen.append((tmp_path / "run/install.json").read_text())
+        return "done"
+
+    join.install_kubeadm, join.LONGEST_PAUSE = attempt, 0  # type: ignore[attr-defined]
+    join.prepare()
+    assert asked == ["v1.31.4"] * 2
+    assert json.loads(seen[0]) == {"status": "failed", "detail": "not yet"}
+    assert json.loads((tmp_path / "run/install.json").read_text()) == {"status": "ok", "detail": "done"}

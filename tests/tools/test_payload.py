@@ -172,6 +172,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_bundle_goes_to_its_places(folder: Path, cache: Cache) -> None:
     found = obtain(Plan(bundle=folder), cache)
     assert {file.path: file.mode for file in brought(found)} == {
+        "usr/local/lib/pibake/kubernetes-release": 0o644,
         "usr/bin/kubeadm": 0o755,
         "usr/bin/kubelet": 0o755,
         "usr/bin/helper": 0o755,
@@ -419,3 +420,4 @@ def test_every_member_has_the_joining_unit_enabled(
     wants = "etc/systemd/system/multi-user.target.wants"
     assert found.links[f"{wants}/pibake-join.service"] == "/etc/systemd/system/pibake-join.service"
     assert ("usr/lib/systemd/system/kubelet.service" in modes) == (distribution == "kubeadm")
+    assert (f"{wants}/pibake-install.service" in found.links) == (distribution == "kubeadm")
