@@ -14,7 +14,7 @@ PACKAGE = Path(resources.__file__).parent
 LAYERS = (
     ("errors", "secret"),
     ("log", "run", "resources", "tree", "progress", "fsys"),
-    ("config", "catalog", "space", "lock", "system"),
+    ("config", "catalog", "space", "lock", "system", "boards"),
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "hypriot"),
     ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "fetch", "cache", "image", "vendor", "ingest",
