@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibake import catalog, vendor
+from pibake.boards import BOARDS
 from pibake.catalog import Assemble, Download
-from pibake.config.kube import BOARDS
 from pibake.errors import PibakeError
 
 if TYPE_CHECKING:

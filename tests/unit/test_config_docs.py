@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from pibake import config
-from pibake.config import check, kube, model
+from pibake.boards import BOARDS
+from pibake.config import check, model
 
 PAGE = Path(__file__).parents[2] / "docs/cluster-yaml.md"
 EXAMPLE = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
@@ -33,7 +34,7 @@ def table(names: str) -> str:
 
 def boards() -> str:
     rows = ["| board | what sets it apart |", "|---|---|"]
-    return "\n".join(rows + [f"| `{board}` | {why} |" for board, why in kube.BOARDS.items()])
+    return "\n".join(rows + [f"| `{name}` | {board.about} |" for name, board in BOARDS.items()])
 
 
 def generated(page: str) -> str:

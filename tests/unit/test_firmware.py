@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from pibake.boards import BOARDS
 from pibake.image.firmware import BootFiles, boot_files
 
 UBUNTU_2404 = """\
@@ -41,3 +42,54 @@ initramfs initrd.img followkernel
 )
 def test_the_files_are_found_as_the_firmware_finds_them(config: str, board: str, expected: BootFiles) -> None:
     assert boot_files(config, board) == expected
+
+
+FILTERS = (
+    "pi0", "pi0w", "pi02", "pi1", "pi2", "pi3", "pi3+", "pi4", "pi400", "cm4", "cm4s", "pi5", "pi500", "cm5", "none", "tryboot",
+)  # fmt: skip
+
+
+def section(name: str) -> str:
+    return f"cmdline=other.txt\n[{name}]\ncmdline=mine.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("board", "seen"),
+    [
+        ("generic", set()),
+        ("pi2", {"pi2"}),
+        ("pi3", {"pi3"}),
+        ("pi3b+", {"pi3", "pi3+"}),
+        ("pi4", {"pi4"}),
+        ("pi400", {"pi4", "pi400"}),
+        ("cm4", {"pi4", "cm4"}),
+        ("pi5", {"pi5"}),
+        ("pi500", {"pi5", "pi500"}),
+        ("cm5", {"pi5", "cm5"}),
+        ("zero2w", {"pi0", "pi0w", "pi02"}),
+    ],
+)
+def test_a_board_sees_the_sections_of_its_own_model_and_of_its_family(board: str, seen: set[str]) -> None:
+    assert {name for name in FILTERS if boot_files(section(name), board).cmdline == "mine.txt"} == seen
+
+
+def test_a_section_for_one_product_is_seen_by_that_product_only() -> None:
+    found = {board for board in BOARDS if boot_files(section("board-type=0x14"), board).cmdline == "mine.txt"}
+    assert found == {"cm4"}
+    assert boot_files(section("board-type=17"), "pi4").cmdline == "mine.txt"
+
+
+def test_every_board_of_the_fifth_generation_loads_the_kernel_made_for_it() -> None:
+    kernels = {board: boot_files("", board).kernel for board in BOARDS}
+    assert {board for board, kernel in kernels.items() if kernel == "kernel_2712.img"} == {
+        "pi5",
+        "pi500",
+        "cm5",
+    }
+
+
+def test_filters_of_several_kinds_must_all_hold_until_all_of_them_are_reset() -> None:
+    config = "[tryboot]\n[pi4]\nkernel=trial\n[all]\nkernel=settled\n[pi4]\n[gpio4=1]\nkernel=button\n"
+    assert boot_files(config, "pi4").kernel == "settled"
+    assert boot_files("[none]\n[pi4]\nkernel=never\n", "pi4").kernel == "kernel8.img"
+    assert boot_files("[pi3]\n[pi4]\nkernel=four\n", "pi4").kernel == "four"

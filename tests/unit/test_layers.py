@@ -14,9 +14,9 @@ PACKAGE = Path(resources.__file__).parent
 LAYERS = (
     ("errors", "secret"),
     ("log", "run", "resources", "tree", "progress", "fsys"),
-    ("config", "catalog", "space", "lock", "system"),
+    ("config", "catalog", "space", "lock", "system", "boards"),
     ("plan",),
-    ("seed", "health", "identity", "kube", "network", "hypriot"),
+    ("seed", "health", "identity", "kube", "network", "hypriot", "fit"),
     ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "fetch", "cache", "image", "vendor", "ingest",
      "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live"),
     ("build",),

@@ -66,6 +66,16 @@ def test_what_nobody_says_is_decided(tmp_path: Path) -> None:
     assert node.users[0].password_hash == ""
 
 
+def test_the_memory_of_a_node_wins_over_that_of_the_defaults(tmp_path: Path) -> None:
+    text = FULL.replace("  board: pi4", "  board: pi4\n  memory: 512MiB").replace(
+        "board: pi5", "board: pi5, memory: 16GiB"
+    )
+    found = planned(tmp_path, text)
+    assert [node.memory for node in found.nodes] == [512, 16384]
+    assert [node["memory"] for node in found.to_json()["nodes"]] == [512, 16384]
+    assert planned(tmp_path, SMALL).nodes[0].memory == 0
+
+
 def test_a_node_wins_over_the_defaults_and_labels_are_joined(tmp_path: Path) -> None:
     node3, node4 = planned(tmp_path, FULL).nodes
     assert dict(node3.labels) == {"disk": "ssd", "site": "attic"}

@@ -34,7 +34,7 @@ SYNONYMS = {
     "cidr": "subnet", "ssh_authorized_keys": "ssh_keys", "ssh_key": "ssh_keys", "tz": "timezone",
     "passwd": "password_hash", "hashed_passwd": "password_hash", "username": "name", "hosts": "nodes",
     "cluster_cidr": "pod_cidr", "tls_san": "sans", "tls_sans": "sans", "type": "distribution",
-    "vlan_id": "vlan", "search_domains": "search", "digest": "sha256", "checksum": "sha256",
+    "vlan_id": "vlan", "ram": "memory", "search_domains": "search", "digest": "sha256", "checksum": "sha256",
 }  # fmt: skip
 """What other tools call our keys, where it is too far from them for `difflib`."""
 

@@ -1,29 +1,17 @@
-"""Kubernetes' own rules for what a node may be called and labelled, and the boards pibake knows."""
+"""Kubernetes' own rules for what a node may be called and labelled, and which boards it may be."""
 
 from __future__ import annotations
 
 import functools
 import re
 
+from pibake.boards import BOARDS
 from pibake.config.problems import Bad, listing, nearest, show
-
-BOARDS = {
-    "generic": "any 64-bit Raspberry Pi: the image carries the firmware and device trees of all of them",
-    "pi3": "3 Model B: 100 Mbit/s Ethernet on USB; its boot ROM needs a fuse set before it boots from the wire",
-    "pi3b+": "3 Model B+: boots from the wire as it comes, by the boot ROM, with no EEPROM to configure",
-    "pi4": "4 Model B: Gigabit Ethernet of its own; boots from the wire by its EEPROM",
-    "pi400": "400: a Pi 4 inside a keyboard, with a device tree of its own",
-    "cm4": "Compute Module 4: as a Pi 4, but with eMMC, or a card slot of the carrier's",
-    "pi5": "5: Ethernet behind the RP1 chip, 16 KiB pages, its own kernel",
-    "pi500": "500: a Pi 5 inside a keyboard, with a device tree of its own",
-    "cm5": "Compute Module 5: as a Pi 5, but with eMMC, or a card slot of the carrier's",
-    "zero2w": "Zero 2 W: no Ethernet and 512 MiB, so an agent at most, on a USB adapter",
-}
-"""Board -> what sets it apart: each boots or reaches its network in another way."""
 
 NOT_BOARDS = {
     **dict.fromkeys(
-        ("pi1", "pi2", "zero", "zerow", "cm1"), "it has a 32-bit processor, and pibake bakes 64-bit images"
+        ("pi1", "zero", "zerow", "cm1"),
+        "it has a processor older than ARMv7, for which there is no Kubernetes",
     ),
     **dict.fromkeys(("pico", "pico2"), "it is a microcontroller"),
 }
@@ -62,9 +50,14 @@ def board(text: str) -> str:
             raise Bad(
                 f"{show(text)} cannot be a node: {NOT_BOARDS[plain]}", f"the boards are {listing(BOARDS)}"
             )
-        known = {"pi3b": "pi3", "pi4b": "pi4", "pi5b": "pi5", "pi3b-plus": "pi3b+", "any": "generic"}.get(
-            plain
-        )
+        known = {
+            "pi2b": "pi2",
+            "pi3b": "pi3",
+            "pi4b": "pi4",
+            "pi5b": "pi5",
+            "pi3b-plus": "pi3b+",
+            "any": "generic",
+        }.get(plain)
         hint = f"did you mean `{known}`?" if known else nearest(plain, BOARDS)
         raise Bad(f"{show(text)} is not a board pibake knows", hint or f"the boards are {listing(BOARDS)}")
     return text

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
 
+from pibake.boards import BOARDS
 from pibake.config import accounts, kube, membership, names, values
 from pibake.config.problems import Bad
 
@@ -46,7 +47,8 @@ Serial = Annotated[str, *_leaf(values.serial, type=SCALAR, pattern="^([0-9A-Fa-f
 Locale = Annotated[str, *_leaf(values.locale)]
 Timezone = Annotated[str, *_leaf(values.timezone)]
 Role = Annotated[str, *_leaf(kube.role, enum=list(kube.ROLES))]
-Board = Annotated[str, *_leaf(kube.board, enum=list(kube.BOARDS))]
+Board = Annotated[str, *_leaf(kube.board, enum=list(BOARDS))]
+Memory = Annotated[int, *_leaf(values.memory, pattern="^[1-9][0-9]*(MiB|GiB)$")]
 LabelKey = Annotated[str, *_leaf(kube.label_key)]
 LabelValue = Annotated[str, *_leaf(kube.label_value, type=SCALAR, maxLength=63)]
 Overlay = Annotated[str, *_leaf(values.overlay, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]

@@ -88,6 +88,11 @@ class Common(Strict):
     board: leaves.Board | None = Field(
         default=None, description="Which Raspberry Pi it is; generic unless set.", examples=["pi4"]
     )
+    memory: leaves.Memory | None = Field(
+        default=None,
+        description="How much memory it has; the smallest size its board is sold with is assumed, for warnings, unless set.",
+        examples=["4GiB"],
+    )
     base: Base | None = Field(
         default=None,
         description=f"Base image: a name of the catalogue, or a file or URL with its sha256; {DEFAULT_BASE} unless set.",

@@ -145,6 +145,18 @@ def serial(text: str) -> str:
 
 
 @_cached
+def memory(text: str) -> int:
+    """Return the size of a board's memory in MiB."""
+    found = re.fullmatch(r"([1-9][0-9]{0,5})(MiB|GiB)", text)
+    mib = int(found[1]) * (1024 if found[2] == "GiB" else 1) if found else 0
+    if not 256 <= mib <= 64 * 1024:
+        plain = re.fullmatch(r"([1-9][0-9]?)\s*(?:g|gi|gb|gib)?", text.lower())
+        hint = f"write {plain[1]}GiB" if plain and not found else "write it like 4GiB or 512MiB"
+        raise Bad(f"{show(text)} is not the size of a board's memory", hint)
+    return mib
+
+
+@_cached
 def locale(text: str) -> str:
     """Return a locale name as setlocale(3) takes it."""
     if not re.fullmatch(r"(C|POSIX|[a-z]{2,3}_[A-Z]{2})(\.[A-Za-z0-9-]+)?(@[a-z]+)?", text):

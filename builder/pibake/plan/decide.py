@@ -57,6 +57,7 @@ class _Decide:
             member=members.membership(self.cluster, self.kubernetes, node),
             labels=MappingProxyType(labels),
             board=node.board or defaults.board or BOARD,
+            memory=node.memory or defaults.memory or 0,
             serial=node.serial or "",
             base=self.base(node, defaults),
             overlays=self.overlays(node, defaults),

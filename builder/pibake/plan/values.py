@@ -85,9 +85,10 @@ class Host:
 
 @dataclass(frozen=True)
 class NodePlan:
-    """Everything that makes a node this node; `serial` is the low 8 hex digits, empty where not known.
+    """Everything that makes a node this node.
 
-    Every node can be a key of a dict; what all nodes share is left out of its hash.
+    `serial` is the low 8 hex digits, empty where not known; `memory` is in MiB, 0 where not known. Every node can be
+    a key of a dict; what all nodes share is left out of its hash.
     """
 
     hostname: str
@@ -104,6 +105,7 @@ class NodePlan:
     timezone: str
     hosts: tuple[Host, ...] = field(hash=False)
     member: Membership | None = None
+    memory: int = 0
 
     @property
     def image_name(self) -> str:
@@ -162,6 +164,7 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "labels": dict(node.labels),
         "member": _member_json(node.member) if node.member else None,
         "board": node.board,
+        "memory": node.memory or None,
         "base": {key: text for key, text in vars(node.base).items() if text},
         "overlays": [{"name": overlay.name, "path": str(overlay.path)} for overlay in node.overlays],
         "users": [_user_json(user) for user in node.users],
