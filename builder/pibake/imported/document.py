@@ -205,7 +205,7 @@ def _faults(root: Node, file: str, lines: list[str]) -> Iterator[str]:
             yield from _bad_keys(node, file, lines)
         count += len(node.items)
         fresh = {id(child): child for child in node.items if id(child) not in seen}
-        seen |= fresh.keys()
+        seen.update(fresh)
         queue.extend(fresh.values())
     if count > MAX_VALUES:
         yield f"{file}: the file holds more than {MAX_VALUES:,} values"
