@@ -80,7 +80,7 @@ def test_the_summary_names_every_key_with_its_line_and_no_secret(folder: Path) -
     assert "../one.yml:20: write_files /opt/app/docker-compose.yml: a file of the overlay" in carried
     assert "../one.yml:8: users.pirate.plain_text_passwd: " in left
     assert "openssl passwd -6" in left
-    assert "../one.yml:25: runcmd docker: nodes run containers by Kubernetes" in left
+    assert "../one.yml:26: runcmd docker: nodes run containers by Kubernetes" in left
     assert HASH not in done.stdout + done.stderr
     assert "Hunter2" not in done.stdout + done.stderr
     text = (folder / "cluster.yaml").read_text()

@@ -162,6 +162,19 @@ def test_the_network_of_the_highest_priority_is_taken() -> None:
     assert {"hidden", "wifi"} <= left(node).keys()
 
 
+@pytest.mark.parametrize(("written", "country"), [("de", "DE"), ("UK", "GB"), ("YourCountry", "")])
+def test_the_country_is_written_as_the_regulatory_database_does(written: str, country: str) -> None:
+    node = made(WIFI.replace("country=de", f"country={written}"))
+    assert node.wifi
+    assert node.wifi.country == country
+    assert ("country" in node.missing) == (not country)
+
+
+def test_the_name_of_the_source_cannot_end_its_comment() -> None:
+    text = imported.cluster_yaml(made(STATIC), "a\nevil: key\x85", secrets=True, overlay=False)
+    assert "evil" not in parsed_text(text)
+
+
 def test_a_network_without_a_preshared_key_is_left_out() -> None:
     node = made(
         with_file(

@@ -26,7 +26,7 @@ COMMANDS = {
     "init": ("pibake.cli.config", "Write a commented cluster.yaml to start from."),
     "import": (
         "pibake.cli.importing",
-        "Turn user-data of HypriotOS or Raspberry Pi Imager into a cluster.yaml.",
+        "Make a cluster.yaml of user-data of HypriotOS or Imager.",
     ),
     "plan": ("pibake.cli.config", "Show what a build would do, and do nothing."),
     "schema": ("pibake.cli.config", "Print the JSON Schema of cluster.yaml, for editors."),

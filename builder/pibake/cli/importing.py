@@ -170,7 +170,7 @@ def _write(made: Imported, source: Path, out: Path) -> str:
     tag = randomness.token_hex(4)
     part, scratch = out.with_name(f".{out.name}.{tag}.part"), folder.with_name(f".{folder.name}.{tag}.part")
     out.parent.mkdir(parents=True, exist_ok=True)
-    placed = False
+    placed = done = False
     try:
         mode = 0o600 if made.has_secrets else 0o644
         with os.fdopen(
@@ -185,13 +185,14 @@ def _write(made: Imported, source: Path, out: Path) -> str:
             placed = True
         # `link`, unlike `rename`, fails where a file of that name came in between
         os.link(part, out)
+        done = True
     except FileExistsError:
-        if placed:
-            fsys.delete(folder)
         raise PibakeError(f"{out} is already there", "-o writes to another file") from None
     finally:
         part.unlink(missing_ok=True)
-        if name:
+        if placed and not done:
+            fsys.delete(folder)
+        elif name and not done:
             fsys.delete(scratch)
     return name
 

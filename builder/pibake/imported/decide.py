@@ -171,6 +171,7 @@ def _key(draft: Draft, network: Network) -> Secret | None:
 def _country(draft: Draft, network: Network) -> str:
     """Return the country as ISO 3166-1 writes it."""
     text = (network.country or draft.country).upper()
+    text = "GB" if text == "UK" else text
     if text and not re.fullmatch("[A-Z]{2}", text):
         draft.left(network.place, "country", f"{show(text)} is not a country's two letters")
         return ""

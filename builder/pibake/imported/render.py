@@ -13,7 +13,7 @@ from pibake.imported.logins import key_url
 if TYPE_CHECKING:
     from pibake.imported.values import Imported
 
-BARE = re.compile(r"[A-Za-z0-9][\w./+-]*")
+BARE = re.compile(r"[A-Za-z/][\w./+-]*")
 WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 """What YAML 1.1 or 1.2 takes for something else than text."""
 
@@ -42,7 +42,7 @@ def _render(
         "cloud-init/imported.yaml.j2",
         made=imported,
         whole=whole,
-        source=source,
+        source="".join(c if c.isprintable() else "?" for c in source),
         secrets=secrets,
         overlay=overlay,
         indent=indent,
@@ -54,8 +54,6 @@ def _render(
 
 def _scalar(text: str) -> str:
     """Return a text as a YAML scalar: bare where every reader takes it for text, else as JSON."""
-    plain = (
-        BARE.fullmatch(text) and text.lower() not in WORDS and not re.fullmatch(r"[0-9.eE+_x-]*[0-9]", text)
-    )
+    plain = BARE.fullmatch(text) and text.lower() not in WORDS
     address = re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?", text)
     return text if plain or address else json.dumps(text, ensure_ascii=False)
