@@ -258,7 +258,8 @@ def test_the_install_stage_waits_for_what_the_early_unit_says(join: ModuleType, 
     join.INSTALLED = str(said)  # type: ignore[attr-defined]
     notes: list[str] = []
     subject = {"distribution": "kubeadm", "version": "v1.31.4", "note": notes.append}
-    join.cgroups = lambda: None  # type: ignore[attr-defined] - the machine's own kernel is not what is tested
+    # this machine's own kernel is not what is tested
+    join.cgroups = lambda: None  # type: ignore[attr-defined]
     threading.Timer(
         0.3, said.write_text, ['{"status": "ok", "detail": "kubeadm v1.31.4, 2 image archives"}']
     ).start()

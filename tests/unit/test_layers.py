@@ -16,7 +16,7 @@ LAYERS = (
     ("log", "run", "resources", "tree", "progress", "fsys"),
     ("config", "catalog", "space", "lock", "system", "boards"),
     ("plan",),
-    ("seed", "health", "identity", "kube", "network", "hypriot", "fit"),
+    ("seed", "health", "identity", "kube", "network", "fit", "imported"),
     ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "fetch", "cache", "image", "vendor", "ingest",
      "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live"),
     ("build",),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import keyword
 import logging
 import os
 import signal
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "init": ("pibake.cli.config", "Write a commented cluster.yaml to start from."),
+    "import": (
+        "pibake.cli.importing",
+        "Make a cluster.yaml of user-data of HypriotOS or Imager.",
+    ),
     "plan": ("pibake.cli.config", "Show what a build would do, and do nothing."),
     "schema": ("pibake.cli.config", "Print the JSON Schema of cluster.yaml, for editors."),
     "build": ("pibake.cli.build", "Bake flash-ready card images."),
@@ -35,7 +40,8 @@ COMMANDS = {
     "forget": ("pibake.cli.forget", "Take a node out of the cluster and remove what was made for it."),
     "doctor": ("pibake.cli.doctor", "Say what this host lacks, and how to install it."),
 }
-"""Command -> module that defines it (under the same name, with _ for -) and its line in `pibake --help`."""
+"""Command -> module that defines it (under the same name, with _ for -, and after a keyword of Python's) and its
+line in `pibake --help`."""
 
 
 class Commands(click.Group):
@@ -49,7 +55,8 @@ class Commands(click.Group):
         """Import and return one command."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
+        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), name)
         if not isinstance(command, click.Command):
             raise TypeError(f"{cmd_name} is not a command")
         return command
