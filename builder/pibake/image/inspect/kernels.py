@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pibake.image.inspect.boot import Boot
 
 NAMES = {
-    "kernel_2712.img": r".*(-2712|-16k\+?)",
-    "kernel8.img": r".*-v8\+?",
-    "kernel7l.img": r".*-v7l\+?",
-    "kernel7.img": r".*-v7\+?",
-    "kernel.img": r".*(-v6|\d)\+?",
+    "kernel_2712.img": r".*(-2712|-16k).*",
+    "kernel8.img": r".*-v8(?!-16k).*",
+    "kernel7l.img": r".*-v7l.*",
+    "kernel7.img": r".*-v7(?!l).*",
+    "kernel.img": r"(?!.*-v[78]).*(-v6|\d)\+?",
 }
 """The names the firmware looks for by itself, and the releases Raspberry Pi's packages put under them."""
 LOADERS = ("uboot", "u-boot")
