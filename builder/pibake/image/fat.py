@@ -116,7 +116,7 @@ def identity(image: Path, offset: int) -> Identity:
 
 
 def listing(image: Path, offset: int, *, deep: bool = False) -> list[str]:
-    """Return the names in the root folder of the FAT partition, or (`deep`) the paths of everything on it.
+    """Return the names in the root folder of the FAT partition, or (`deep`) the paths of all files on it.
 
     Raises:
         ImageError: there is no FAT file system at `offset`.

@@ -26,18 +26,26 @@ RESIZE = ("init=/usr/lib/raspi-config/init_resize.sh", "init=/usr/lib/raspberryp
 """Words of a command line by which Raspberry Pi OS, up to bookworm, enlarges its root file system; then `resize`."""
 
 
-@functools.lru_cache(maxsize=64)
-def inspect(image: Path, digest: str, *, board: str = "pi4") -> System:  # noqa: ARG001 - `digest` keys the cache
+def inspect(image: Path, digest: str, *, board: str = "pi4") -> System:
     """Return what the image with this digest says of its system.
 
     Args:
         image: a raw disk image.
-        digest: its sha256; "" for a file that is only looked at.
+        digest: its sha256, under which the answer is remembered; "" for a file that may still change.
         board: a family of boards ("pi3", "pi4", "pi5"): its command line and kernel come first.
 
     Raises:
         ImageError: the layout is none that pibake knows, or cloud-init would read another seed than pibake's.
     """
+    return _known(image, digest, board) if digest else _read(image, board)
+
+
+@functools.lru_cache(maxsize=64)
+def _known(image: Path, digest: str, board: str) -> System:  # noqa: ARG001 - `digest` keys the cache
+    return _read(image, board)
+
+
+def _read(image: Path, board: str) -> System:
     first = boot_partition(image)
     boot = partition.read(image, first)
     cmdlines = partition.cmdlines(boot, board)

@@ -33,7 +33,7 @@ class Boot:
         image: the image it is in.
         offset: where it begins there, in bytes.
         identity: labels and serial of its file system.
-        paths: everything on it, as it is written there, by its lower-case form: FAT does not tell cases apart.
+        paths: its files, as each is written there, by its lower-case form: FAT does not tell cases apart.
         texts: the text files pibake looks at, by path.
         config: config.txt with what it includes.
     """
@@ -56,7 +56,7 @@ class Boot:
     @property
     def top(self) -> str:
         """Return the names in its root folder, for messages."""
-        return ", ".join(sorted(path for path in self.paths.values() if "/" not in path)) or "nothing"
+        return ", ".join(sorted({path.partition("/")[0] for path in self.paths.values()})) or "nothing"
 
     def values(self, key: str) -> list[str]:
         """Return what config.txt sets a key to, for whatever board, with "" for where it does not."""
@@ -70,7 +70,7 @@ def read(image: Path, partition: table.Partition) -> Boot:
         ImageError: it is no FAT file system, or has no config.txt.
     """
     offset = partition.start
-    listed = [path.rstrip("/") for path in fat.listing(image, offset, deep=True)]
+    listed = fat.listing(image, offset, deep=True)
     paths = {path.casefold(): path for path in listed}
     identity = fat.identity(image, offset)
     texts: dict[str, str] = {}
