@@ -56,16 +56,14 @@ def read(root: Root, words: frozenset[str]) -> Cloud | None:
     Raises:
         ImageError: its version or its configuration cannot be told.
     """
-    version = _version(root)
-    if not version or not _runs(root, words):
+    if not root.program("cloud-init") or not _runs(root, words):
         return None
+    version = _version(root)
     return Cloud(version, CloudInit(version, "", (), ()).release, _configuration(root), words)
 
 
 def _version(root: Root) -> str:
-    """Return the version of the cloud-init that is installed, without the packaging's part; "" if there is none."""
-    if not root.program("cloud-init"):
-        return ""
+    """Return the version of the cloud-init that is installed, without the packaging's part."""
     stanza = re.search(
         r"^Package: cloud-init\n(.+\n)+?(?=\n|\Z)", root.text("var/lib/dpkg/status") + "\n", re.MULTILINE
     )

@@ -23,9 +23,9 @@ SEEDFROM_NETWORK = (24, 3)
 """Since this version a seed that is named by URL may hold a network-config."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Ways:
-    """What leads to a seed: how to that on the boot partition, under which names, and which others there are."""
+    """How the boot partition's seed is found, under which names, and what other seeds there are; empty where none."""
 
     found_by: str = ""
     files: tuple[str, ...] = ()
@@ -78,7 +78,9 @@ def _sources(boot: Boot, cloud: Cloud) -> list[str]:
     listed = cloud.config.get("datasource_list", ["NoCloud"])
     names = [str(name) for name in listed] if isinstance(listed, list) else [str(listed)]
     asked = [
-        word.partition("=")[2] for word in cloud.words if word.startswith(("ds=", "ci.ds=", "ci.datasource="))
+        word.partition("=")[2]
+        for word in sorted(cloud.words)
+        if word.startswith(("ds=", "ci.ds=", "ci.datasource="))
     ]
     wrong = next((f"ds={value}" for value in asked if not value.lower().startswith("nocloud")), "")
     if "NoCloud" not in names or wrong:
