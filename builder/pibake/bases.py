@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pibake import catalog
-from pibake.errors import ImageError, PibakeError
-from pibake.fsys import delete, stamp
+from pibake.errors import ImageError, PibakeError, about
+from pibake.fsys import delete, load, stamp, store
 from pibake.image import fat, table
+from pibake.system import System
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,6 +89,25 @@ def cached(key: str, cache: Cache, progress: Progress) -> Base | None:
         return None
     info = pin["info"]  # the image's own record may tell of another way that led to the same bytes
     return Base(image, digest, info["name"], int(info["created"]), info)
+
+
+def system(base: Base, cache: Cache) -> System:
+    """Return what a base's image says of the system in it; it is read once, and kept by the image's digest.
+
+    Raises:
+        ImageError: the layout is none that pibake knows, or cloud-init would read another seed than pibake's.
+    """
+    from pibake.image import inspect  # noqa: PLC0415 - yaml is slow to import, and mostly the answer is known
+
+    path = cache.systems / f"{base.sha256}.json"
+    known = load(path)
+    if known.get("format") == inspect.FORMAT:
+        with suppress(KeyError, TypeError, ValueError):  # of a record that somebody has edited
+            return System.from_json(known["system"])
+    with about(base.name):
+        found = inspect.inspect(base.image, base.sha256)
+    store(path, {"format": inspect.FORMAT, "system": found.to_json()})
+    return found
 
 
 def check(image: Path, source: str) -> None:

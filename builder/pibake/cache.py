@@ -3,6 +3,7 @@
     images/sha256/<hex>.img    a raw image, read-only; the name is the sha256 of its content
     images/sha256/<hex>.json   what it is, and the file's size, mtime and inode when it was verified last
     names/<key>.json           pins: which image `ubuntu-24.04` stands for
+    systems/<hex>.json         what the image with this sha256 says of its system
     partial/                   work under way; nothing here is ever taken for an image
     damaged/                   images that failed verification
     debs/                      Debian packages, for assembling
@@ -48,6 +49,11 @@ class Cache:
     def names(self) -> Path:
         """Return the folder of pins."""
         return self.root / "names"
+
+    @property
+    def systems(self) -> Path:
+        """Return the folder of what images say of their systems, by the sha256 of the image."""
+        return self._made("systems")
 
     @property
     def debs(self) -> Path:

@@ -116,6 +116,24 @@ def test_a_directory_is_listed(fresh: Path) -> None:
     assert files.listing("empty") == files.listing("absent") == {}
 
 
+def test_the_contents_of_many_files_come_at_once(fresh: Path) -> None:
+    wanted = [
+        "etc/one",
+        "bin/tool",
+        f"etc/{ODD}",
+        "etc/absent",
+        "etc",
+        "var/many/a file with a rather long name 00007",
+    ]
+    assert Files(fresh).contents(wanted) == {
+        "etc/one": b"one\n",
+        "bin/tool": b"old" * 100_000,
+        f"etc/{ODD}": b"odd\n",
+        "var/many/a file with a rather long name 00007": b"",
+    }
+    assert Files(fresh).contents([]) == {}
+
+
 def test_what_is_written_is_what_the_kernel_reads(part: Path, source: Path, tmp_path: Path) -> None:
     entries = [
         Entry("bin/tool", source=source, mode=0o4755),

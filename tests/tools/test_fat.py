@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.conftest import tool
 
 from pibake.errors import ImageError
 from pibake.image import fat
@@ -51,6 +52,47 @@ def test_a_file_that_is_there_is_replaced(card: Path) -> None:
     fat.write(card, offset(card), Tree({"cmdline.txt": File(b"one\n")}), epoch=0)
     fat.write(card, offset(card), Tree({"cmdline.txt": File(b"two\n")}), epoch=0)
     assert fat.read_text(card, offset(card), ["cmdline.txt"]) == {"cmdline.txt": "two\n"}
+
+
+def test_many_files_come_at_once_from_all_folders(card: Path) -> None:
+    tree = Tree({name: File(name.encode()) for name in ("a.txt", "current/a.txt", "new/b")})
+    fat.write(card, offset(card), tree, epoch=0)
+    listed = fat.listing(card, offset(card), deep=True)
+    assert {"a.txt", "current/a.txt", "new/b"} <= set(listed)
+    wanted = ["a.txt", "current/a.txt", "new/b", "absent", "absent/too", "current"]
+    assert fat.contents(card, offset(card), wanted) == {
+        name: name.encode() for name in ("a.txt", "current/a.txt", "new/b")
+    }
+
+
+def test_the_head_of_a_large_file_is_read_without_the_rest(card: Path) -> None:
+    fat.write(card, offset(card), Tree({"large": File(b"head" + bytes(20 << 20))}), epoch=0)
+    started = time.monotonic()
+    assert fat.head(card, offset(card), "large", 6) == b"head\0\0"
+    assert time.monotonic() - started < 2
+    assert fat.head(card, offset(card), "absent", 6) == b""
+
+
+@pytest.mark.parametrize(("kind", "label"), [("16", "bootfs"), ("32", "system-boot"), ("32", "A B")])
+def test_labels_and_serial_are_those_blkid_finds(kind: str, label: str, tmp_path: Path) -> None:
+    part = tmp_path / "part.fat"
+    part.touch()
+    os.truncate(part, 40 << 20)
+    tool("mkfs.vfat", "-F", kind, "-s", "2", "-n", label, "-i", "98e47b02", part)
+    found = {
+        key: tool("blkid", "-p", "-s", key, "-o", "value", part).strip()
+        for key in ("LABEL", "LABEL_FATBOOT", "UUID")
+    }
+    expected = fat.Identity(found["LABEL"], found["LABEL_FATBOOT"], found["UUID"])
+    assert fat.identity(part, 0) == expected == fat.Identity(label, label, "98E4-7B02")
+
+
+def test_a_file_system_without_a_label_has_none(tmp_path: Path) -> None:
+    part = tmp_path / "part.fat"
+    part.touch()
+    os.truncate(part, 40 << 20)
+    tool("mkfs.vfat", "-F", "32", "-s", "1", part)
+    assert (fat.identity(part, 0).label, fat.identity(part, 0).block_label) == ("", "")
 
 
 def test_the_same_tree_gives_the_same_bytes_at_another_time(small_base: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pibake.boards import BOARDS
-from pibake.image.firmware import BootFiles, boot_files
+from pibake.image.firmware import BootFiles, Setting, boot_files, includes, inline, settings
 
 UBUNTU_2404 = """\
 [all]
@@ -93,3 +93,28 @@ def test_filters_of_several_kinds_must_all_hold_until_all_of_them_are_reset() ->
     assert boot_files(config, "pi4").kernel == "settled"
     assert boot_files("[none]\n[pi4]\nkernel=never\n", "pi4").kernel == "kernel8.img"
     assert boot_files("[pi3]\n[pi4]\nkernel=four\n", "pi4").kernel == "four"
+
+
+def test_every_setting_is_told_with_its_filter() -> None:
+    config = "a=1\n[Pi4] \nKernel = four # new\n[tryboot]\nos_prefix=new/\n[all]\ninitramfs initrd.img followkernel\nodd\n"
+    assert list(settings(config)) == [
+        Setting("all", "a", "1"),
+        Setting("pi4", "kernel", "four"),
+        Setting("tryboot", "os_prefix", "new/"),
+        Setting("all", "initramfs", "initrd.img followkernel"),
+        Setting("all", "odd", ""),
+    ]
+
+
+def test_included_files_stand_where_they_are_named() -> None:
+    config = "[pi4]\ninclude a.txt\n#include no.txt\ncmdline=last\n include absent.txt\n"
+    assert includes(config) == ("a.txt", "absent.txt")
+    whole = inline(
+        config, {"a.txt": "cmdline=first\ninclude b.txt", "b.txt": "[all]\nkernel=b", "no.txt": "kernel=no"}
+    )
+    assert boot_files(whole, "pi4") == BootFiles("b", "", "last")
+    assert boot_files(whole, "pi3") == BootFiles("b", "", "last")
+
+
+def test_files_that_include_each_other_come_to_an_end() -> None:
+    assert inline("include a", {"a": "x=1\ninclude a"}).count("x=1") == 10

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pibake.cache import Cache
-from pibake.errors import PibakeError, VerificationError
+from pibake.errors import ImageError, PibakeError, VerificationError
 from pibake.progress import size
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pibake.bases import Base
     from pibake.inventory import Row
     from pibake.progress import Progress
+    from pibake.system import System
 
 DAY = 86400
 
@@ -98,6 +100,26 @@ def build(progress: Progress, *, name: str, force: bool, as_json: bool) -> None:
     _report([_obtain(name, progress, refresh=force)], as_json=as_json)
 
 
+@base.command(
+    epilog="Example: pibake base inspect debian-13; pibake base inspect ./raspios.img --json | jq .cmdlines"
+)
+@click.argument("name", type=_Known(), metavar="NAME|FILE")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, for scripts.")
+@click.pass_obj
+def inspect(progress: Progress, *, name: str, as_json: bool) -> None:
+    """Show what an image says of the system in it, which decides how nodes are made from it.
+
+    NAME is one of the catalogue, and is got first if the cache lacks it; anything else is a FILE, compressed or not.
+    """
+    found = _system(name, progress)
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2))
+    else:
+        from pibake.cli.system import show
+
+        show(name, found)
+
+
 @base.command(epilog="Example: pibake base verify && echo sound")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.pass_obj
@@ -148,6 +170,28 @@ def _obtain(name: str, progress: Progress, *, refresh: bool) -> Base:
     from pibake.plan import BaseRef
 
     return bases.obtain(BaseRef(name=name), Cache(), progress, refresh=refresh)
+
+
+def _system(name: str, progress: Progress) -> System:
+    from pibake import bases, catalog
+    from pibake.image import table
+    from pibake.image.inspect import inspect as read
+    from pibake.plan import BaseRef
+
+    cache = Cache()
+    if name in catalog.names():
+        return bases.system(bases.obtain(BaseRef(name=name), cache, progress), cache)
+    path = Path(name)
+    if not path.is_file():
+        if "/" in name:
+            raise PibakeError(f"there is no file {name}", "give the path of an image, or the name of a base")
+        catalog.entry(name)  # raises, with what may have been meant
+    try:
+        table.read(path)
+    except ImageError:  # compressed, or no image: the cache's way of reading it says which
+        ref = BaseRef(file=str(path.absolute()))
+        return bases.system(bases.obtain(ref, cache, progress), cache)
+    return read(path, "")
 
 
 def _is_download(name: str) -> bool:

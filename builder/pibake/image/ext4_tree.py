@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibake.errors import ImageError
@@ -12,7 +13,6 @@ from pibake.image import debugfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 DIRECTORY, LINK, REGULAR = 0o040000, 0o120000, 0o100000
 KIND = 0o170000
@@ -101,6 +101,19 @@ class Files:
         """Return the content of a regular file, or None if there is none at `path`."""
         found, node = self.find(path)
         return self._cat(found) if node and node.kind == REGULAR else None
+
+    def contents(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Return the contents of those of `paths` that are regular files, with one process for all of them."""
+        wanted = list(paths)
+        self.know(wanted)
+        found = {path: node for path in wanted if (node := self.find(path)[1]) and node.kind == REGULAR}
+        with tempfile.TemporaryDirectory(prefix="pibake-") as folder:
+            targets = {path: Path(folder, str(number)) for number, path in enumerate(found)}
+            commands = [
+                f"dump <{node.inode}> {debugfs.quote(str(targets[path]))}" for path, node in found.items()
+            ]
+            debugfs.query(self.image, self.offset, commands)
+            return {path: target.read_bytes() for path, target in targets.items()}
 
     def _walk(self, path: str, *, follow: bool) -> tuple[str, Node | None]:
         parts, here, hops = path.split("/")[::-1], "", 0

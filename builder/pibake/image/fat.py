@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pibake.errors import CommandFailed, ImageError
 from pibake.progress import size
-from pibake.run import run
+from pibake.run import run, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +23,19 @@ ENVIRONMENT = {
     "MTOOLS_SKIP_CHECK": "1",  # images need not be a whole number of tracks
     "TZ": "UTC",  # FAT keeps local time; the same bytes on every builder
 }
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What tells a FAT file system from another: labels of the root folder and of the first block, and its serial.
+
+    The serial is what blkid(8) calls UUID: "98E4-7B02". Without a label in the root folder `label` is that of the
+    first block, as blkid has it.
+    """
+
+    label: str
+    block_label: str
+    serial: str
 
 
 def read(image: Path, offset: int, names: Iterable[str], folder: Path) -> None:
@@ -54,14 +69,63 @@ def read_text(image: Path, offset: int, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def listing(image: Path, offset: int) -> list[str]:
-    """Return the names in the root folder of the FAT partition.
+def contents(image: Path, offset: int, names: Iterable[str]) -> dict[str, bytes]:
+    """Return the contents of those of the files `names` that exist, by name, with one process per folder."""
+    found = {}
+    by_folder: dict[str, list[str]] = {}
+    for name in names:
+        by_folder.setdefault(name.rpartition("/")[0], []).append(name)
+    for wanted in by_folder.values():
+        with tempfile.TemporaryDirectory(prefix="pibake-") as folder:
+            argv = ["mcopy", "-i", f"{image}@@{offset}", "-n", *_inside(wanted), folder]
+            _mtools(argv, why="read the boot partition", check=False)
+            for name in wanted:
+                target = Path(folder, name.rpartition("/")[2])
+                if target.is_file():
+                    found[name] = target.read_bytes()
+    return found
+
+
+def head(image: Path, offset: int, name: str, count: int) -> bytes:
+    """Return the first `count` bytes of a file, without reading the rest."""
+    argv = ["mcopy", "-i", f"{image}@@{offset}", f"::{name}", "-"]
+    with spawn(argv, why="read the boot partition", env=ENVIRONMENT) as child:
+        if child.stdout is None:
+            return b""
+        with child.stdout as stream:  # closed, it ends mcopy at its next write
+            return stream.read(count)
+
+
+def identity(image: Path, offset: int) -> Identity:
+    """Return labels and serial of the FAT file system at byte `offset` of an image.
+
+    The first block is that of Microsoft's FAT specification 1.03: number and label are behind the fields that only
+    FAT32 has, which leaves BPB_FATSz16 zero.
+    """
+    with image.open("rb") as file:
+        file.seek(offset)
+        block = file.read(512)
+    place = 39 if struct.unpack_from("<H", block, 22)[0] else 67
+    serial, raw = struct.unpack_from("<I11s", block, place)
+    block_label = raw.decode("latin-1").rstrip(" \0").replace("NO NAME", "")
+    said = _mtools(
+        ["mlabel", "-s", "-i", f"{image}@@{offset}", "::"], why="read the boot partition", check=False
+    )
+    label = said.partition("Volume label is ")[2].partition(" (abbr=")[0].strip()
+    return Identity(label or block_label, block_label, f"{serial >> 16:04X}-{serial & 0xFFFF:04X}")
+
+
+def listing(image: Path, offset: int, *, deep: bool = False) -> list[str]:
+    """Return the names in the root folder of the FAT partition, or (`deep`) the paths of all files on it.
 
     Raises:
         ImageError: there is no FAT file system at `offset`.
     """
     try:
-        listed = _mtools(["mdir", "-i", f"{image}@@{offset}", "-b", "::"], why="list the boot partition")
+        options = ["-/"] if deep else []
+        listed = _mtools(
+            ["mdir", *options, "-i", f"{image}@@{offset}", "-b", "::"], why="list the boot partition"
+        )
     except CommandFailed as error:
         raise ImageError(
             f"{image.name}: no FAT file system at byte {offset}: {_last(error)}",
