@@ -14,10 +14,10 @@ PACKAGE = Path(resources.__file__).parent
 LAYERS = (
     ("errors", "secret"),
     ("log", "run", "resources", "tree", "progress", "fsys"),
-    ("config", "catalog", "space", "lock", "system"),
+    ("config", "catalog", "proof", "space", "lock", "system"),
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "hypriot"),
-    ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "fetch", "cache", "image", "vendor", "ingest",
+    ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
      "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live"),
     ("build",),
     ("cli", "__main__"),
