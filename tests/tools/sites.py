@@ -45,10 +45,11 @@ PUBLISHED = {
 """Where vendors had the file of each entry, by public notes of 2020 to 2026; below the vendor's own root."""
 
 OWN = {
-    "clearsigned-1": ("lists/clear-1.0.img.xz", {"clearsigned": "sha256sum.txt.asc"}),
-    "pinned-1": ("pinned-1.0.img.xz", {"sha256": "0" * 64}),
+    "clearsigned-1": ("lists/clear-1.0.img.xz", "clear-1.*.img.xz", {"clearsigned": "sha256sum.txt.asc"}),
+    "pinned-1": ("pinned-1.0.img.xz", "pinned-1.0.img.xz", {"sha256": "0" * 64}),
+    "unsigned-1": ("tested/20231109_board_4.img.xz", "*_board_4.img.xz", {"sums": "*.sha256"}),
 }
-"""Kinds of proof that no vendor of pibake's catalogue gives, but somebody's own may."""
+"""What no vendor of pibake's catalogue has, but somebody's own may: path, pattern of the file, and proof."""
 
 
 @dataclass
@@ -167,8 +168,8 @@ def site(
     (folder / "keys" / "vendor.gpg").write_bytes(keys.export(key))
     tree = yaml.safe_load(resources.text("images", "catalog.yaml"))
     tree["vendors"]["own"] = {"key": "", "fingerprint": ""}
-    for name, (path, proof) in OWN.items():
-        above, _, file = path.rpartition("/")
+    for name, (path, file, proof) in OWN.items():
+        above = path.rpartition("/")[0]
         download = {"vendor": "own", "folder": f"{above}/" if above else "", "file": file, "proof": proof}
         tree["bases"][name] = {**tree["bases"]["ubuntu-24.04"], "title": name, "download": download}
     with Server(tls) as server:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 PAST = "20200101T000000"
 SIGNED = ("ubuntu-24.04", "raspios-trixie-lite", "clearsigned-1")
-UNSIGNED = ("debian-12-raspi4", "hypriotos-rpi64", "centos-7-raspi3")
+UNSIGNED = ("unsigned-1", "debian-12-raspi4", "hypriotos-rpi64", "centos-7-raspi3")
 ALL = (*PUBLISHED, *sites.OWN)
 LISTED = tuple(base for base in ALL if base != "pinned-1")
-NOT_OVER_HTTP = {base for base in PUBLISHED if base.startswith(("debian-12-raspi", "hypriot", "centos"))}
+NOT_OVER_HTTP = {
+    base for base in ALL if base.startswith(("unsigned", "debian-12-raspi", "hypriot", "centos"))
+}
 
 
 class Open(Protocol):
@@ -151,9 +153,9 @@ def test_a_download_that_broke_off_is_continued_and_verified_as_a_whole(base: st
             f"{RASPIOS}2026-06-19/2026-06-18-raspios-trixie-arm64-lite.img.xz",
         ),
         (
-            "debian-12-raspi4",
-            "tested/20220808_raspi_4_bookworm.img.xz",
-            "tested/20231109_raspi_4_bookworm.img.xz",
+            "unsigned-1",
+            "tested/20220808_board_4.img.xz",
+            "tested/20231109_board_4.img.xz",
         ),
     ],
 )
@@ -178,17 +180,17 @@ def test_a_newer_folder_with_another_release_in_it_is_passed_over(open_site: Ope
 
 
 def test_of_several_bases_in_one_folder_the_right_one_is_taken(open_site: Open, other: bytes) -> None:
-    site = open_site("debian-12-raspi4")
-    site.put("tested/20991109_raspi_3_bookworm.img.xz", packed=again(site, other))
-    site.put("tested/20991109_raspi_4_bullseye.img.xz", packed=again(site, other))
+    site = open_site("unsigned-1")
+    site.put("tested/20991109_board_3.img.xz", packed=again(site, other))
+    site.put("tested/20991109_board_4.img.gz", packed=again(site, other))
     site.put()
     site.assert_pulled()
 
 
-@pytest.mark.parametrize("base", ["raspios-trixie-lite", "debian-12-raspi4"])
+@pytest.mark.parametrize("base", ["raspios-trixie-lite", "unsigned-1"])
 def test_a_folder_without_our_file_is_named(base: str, open_site: Open) -> None:
     site = open_site(base)
-    site.put(site.path.replace("lite.img", "full.img").replace("_bookworm", "_sid"))
+    site.put(site.path.replace("lite.img", "full.img").replace("board_4", "board_5"))
     code, said = site.pull()
     assert code == 1
     assert "holds no file like " in said
@@ -291,6 +293,23 @@ def test_text_around_a_cleartext_signature_counts_for_nothing(open_site: Open, o
     false = f"{hashlib.sha256(again(site, other)).hexdigest()}  clear-1.0.img.xz\n".encode()
     listed.data = false + listed.data + false
     site.assert_pulled()
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_second_text_signed_by_somebody_else_counts_for_nothing(
+    order: str, open_site: Open, keys: Keys, other: bytes
+) -> None:
+    site = open_site("clearsigned-1")
+    site.put()
+    listed = site.server.files["/lists/sha256sum.txt.asc"]
+    false = f"{hashlib.sha256(again(site, other)).hexdigest()}  clear-1.9.img.xz\n".encode()
+    foreign = keys.clearsign(false, keys.make(f"foreign-{order}@example.org"))
+    if order == "before":
+        listed.data = foreign + listed.data
+        refused(site)
+    else:
+        listed.data += foreign
+        site.assert_pulled()
 
 
 @pytest.mark.parametrize("base", UNSIGNED)
