@@ -59,7 +59,7 @@ test: setup ## Run the linters and every test, with real QEMU boots
 test-quick: setup ## Run everything that needs no boot and no base image
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not boot and not base and not cluster and not k3s'
+	$(BIN)/pytest -m 'not boot and not base and not cluster and not k3s and not vendors'
 
 .PHONY: test-cluster
 test-cluster: setup ## Build Kubernetes once (20 minutes), then let cards join it (needs root)
@@ -76,6 +76,10 @@ test-cluster-init: setup ## Let an emulated card start a cluster with kubeadm in
 .PHONY: test-k3s
 test-k3s: setup ## Download k3s (K3S_VERSION), and let two cards become a cluster of it (needs root)
 	$(BIN)/pytest -m k3s -s tests/cluster/test_k3s_real.py
+
+.PHONY: test-vendors
+test-vendors: setup ## Check lists and signatures on the vendors' real sites; PIBAKE_WHOLE=1 pulls the images, too
+	$(BIN)/pytest -m vendors -rA --no-header tests/vendors
 
 .PHONY: bench
 bench: setup ## Print the speed figures, each beside its floor or peer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import time
@@ -11,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pibake import catalog
-from pibake.errors import ImageError, PibakeError, about
+from pibake.errors import ImageError, PibakeError, VerificationError, about
 from pibake.fsys import delete, load, stamp, store
 from pibake.image import fat, table
 from pibake.system import System
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pibake.cache import Cache
     from pibake.catalog import Assemble, Download, Entry
@@ -127,19 +128,22 @@ def _from_vendor(entry: Entry, source: Download, cache: Cache, progress: Progres
     with cache.lock(entry.name, progress):
         if not refresh and (base := cached(entry.name, cache, progress)):
             return base  # another process got it while this one waited
-        from pibake import vendor  # noqa: PLC0415 - requests is slow to import, and a cached base needs none
+        from pibake import firstuse, vendor  # noqa: PLC0415 - requests is slow to import, and a cached base needs none
 
         release = vendor.newest(source)
+        first = firstuse.check(entry.name, release, cache, progress)
         base = cached(entry.name, cache, progress)
         if base and base.info.get("download_sha256") == release.sha256:
             return base
-        info = {
-            "name": entry.name,
-            "url": release.url,
-            "file": release.file,
-            "signed_by": release.signed_by,
-        }
-        return _download(entry.name, info, cache, progress, sha256=release.sha256, origin=release.origin)
+        vouched = catalog.vouched(source)
+        info = {"name": entry.name, "url": release.url, "file": release.file, "vouched": vouched}
+        judge = functools.partial(vendor.verify, release)
+        base = _download(
+            entry.name, info, cache, progress, sha256=release.sha256, origin=release.origin, judge=judge
+        )
+        if first:
+            firstuse.remember(entry.name, release, cache)
+        return base
 
 
 def _from_url(url: str, sha256: str, cache: Cache, progress: Progress) -> Base:
@@ -165,16 +169,18 @@ def _download(
     *,
     sha256: str,
     origin: str,
+    judge: Callable[[Path], None] = lambda _: None,
 ) -> Base:
-    """Download into the cache; the caller holds the lock of `key`."""
+    """Download into the cache; the caller holds the lock of `key`, and `judge` sees the file as it came."""
     from pibake import ingest  # noqa: PLC0415 - see above
 
     cache.sweep(key, keep=(".img.part", ".img.part.json"))
     image = cache.partial / f"{key}.img"
     made = ingest.from_url(info["url"], sha256, image, origin=origin, progress=progress)
     try:
+        judge(image.with_name(f"{image.name}.part"))
         base = _keep(key, made, info, cache, progress)
-    except ImageError:
+    except (ImageError, VerificationError):
         cache.sweep(key)  # the digest was right, so the same bytes would be refused again
         raise
     finally:
@@ -252,6 +258,7 @@ def _assembled(entry: Entry, source: Assemble, cache: Cache, progress: Progress,
             check(image, entry.name)
             info = {
                 "name": entry.name,
+                "vouched": catalog.vouched(source),
                 "recipe": recipe.digest(),
                 "size": image.stat().st_size,
                 "created": epoch,

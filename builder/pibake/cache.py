@@ -7,6 +7,7 @@
     partial/                   work under way; nothing here is ever taken for an image
     damaged/                   images that failed verification
     debs/                      Debian packages, for assembling
+    first-use/<base>.json      digests of files that nobody signed, as they were when they came first
     locks/                     one lock per key
 
 An image is hashed when it is made. Later it is trusted without reading it again as long as size, mtime and inode

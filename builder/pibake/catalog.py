@@ -6,18 +6,22 @@ bases come after pibake's own, and take the place of those with the same name.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import difflib
 import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pibake import resources
+from pibake import proof, resources
 from pibake.errors import PibakeError
+
+if TYPE_CHECKING:
+    from pibake.proof import Proof
 
 
 @dataclass(frozen=True)
@@ -27,28 +31,28 @@ class Download:
     Attributes:
         vendor: name of the vendor; `PIBAKE_<VENDOR>_URL` in the environment replaces `url`.
         url: where the vendor's tree begins, ending in a slash.
-        folder: folder of the file below `url`, ending in a slash.
+        folder: folder of the file below `url`, ending in a slash; where a part of it is a shell pattern, the newest
+            folder of the server's index that holds a fitting file is taken.
         file: shell pattern of the file's name; the newest match is taken.
-        sums: name of the list of sha256 digests in the same folder.
-        signature: name of the detached OpenPGP signature of `sums`.
-        keyring: file that holds the signing key.
-        fingerprint: that key's fingerprint.
+        proof: what vouches for it.
     """
 
     vendor: str
     url: str
     folder: str
     file: str
-    sums: str
-    signature: str
-    keyring: Path
-    fingerprint: str
+    proof: Proof
+
+    @property
+    def root(self) -> str:
+        """Return the URL of the vendor's tree, on the mirror that the environment names if it names one."""
+        base = os.environ.get(f"PIBAKE_{self.vendor.upper()}_URL") or self.url
+        return f"{base.rstrip('/')}/"
 
     @property
     def location(self) -> str:
-        """Return the URL of the folder, on the mirror that the environment names if it names one."""
-        base = os.environ.get(f"PIBAKE_{self.vendor.upper()}_URL") or self.url
-        return f"{base.rstrip('/')}/{self.folder}"
+        """Return the URL of the folder, which may hold shell patterns."""
+        return f"{self.root}{self.folder}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,23 @@ def entry(name: str) -> Entry:
     raise PibakeError(f"there is no base called {name!r}", f"{meant}the catalogue has: {', '.join(names())}")
 
 
+def warnings(entry: Entry, today: dt.date) -> list[str]:
+    """Return what speaks against using a base, as sentences: that nobody mends its holes any more."""
+    if entry.end_of_life >= today:
+        return []
+    over = f"has had no security updates since {entry.end_of_life}"
+    return [f"{entry.name}: {entry.title} {over}; `pibake base list` shows what has"]
+
+
+def vouched(source: Download | Assemble) -> str:
+    """Say in a few words what vouches for a base."""
+    match source:
+        case Download():
+            return proof.describe(source.proof)
+        case Assemble():
+            return "packages signed by Debian"
+
+
 @functools.cache
 def _entries(own: str) -> dict[str, Entry]:
     entries = parse(resources.text("images", "catalog.yaml"), resources.path("images", "keys"))
@@ -110,13 +131,14 @@ def parse(text: str, keys: Path) -> dict[str, Entry]:
 
 
 def _entry(name: str, fields: dict[str, Any], vendors: dict[str, dict[str, str]], keys: Path) -> Entry:
-    rest = dict(fields)
+    rest = copy.deepcopy(fields)
     download, assemble = rest.pop("download", None), rest.pop("assemble", None)
     if (download is None) == (assemble is None):
         raise ValueError(f"{name}: exactly one of download and assemble is needed")
     if download:
-        vendor = dict(vendors[download["vendor"]])
-        source: Download | Assemble = Download(keyring=keys / vendor.pop("key"), **vendor, **download)
+        vendor = vendors[download["vendor"]]
+        checked = proof.parse(download.pop("proof"), vendor, keys)
+        source: Download | Assemble = Download(url=vendor["url"], proof=checked, **download)
     else:
         source = Assemble(**assemble)
     rest["boards"] = tuple(rest["boards"])

@@ -158,8 +158,16 @@ class Download:
         time.sleep(pause)
 
 
-def small(url: str, policy: web.Policy | None = None, limit: int = 1 << 20) -> bytes:
+def small(
+    url: str, policy: web.Policy | None = None, limit: int = 1 << 20, *, only_https: bool = False
+) -> bytes:
     """Return a small file, such as a list of digests, whole.
+
+    Args:
+        url: where it is.
+        policy: how patient to be.
+        limit: longest file to take, in bytes.
+        only_https: refuse to be sent on to an address that anyone on the way could speak for.
 
     Raises:
         FetchError: as for `Download.chunks`; also when it is longer than `limit` bytes.
@@ -167,15 +175,21 @@ def small(url: str, policy: web.Policy | None = None, limit: int = 1 << 20) -> b
     patience, failures = policy or web.Policy(), 0
     while True:
         try:
-            return _whole(url, patience, limit)
+            return _whole(url, patience, limit, only_https=only_https)
         except web.Transient as error:
             failures += 1
             time.sleep(web.pause(url, error, failures, patience))
 
 
-def _whole(url: str, policy: web.Policy, limit: int) -> bytes:
+def _whole(url: str, policy: web.Policy, limit: int, *, only_https: bool) -> bytes:
     body = b""
     with web.session() as session, web.ask(session, url, policy, {}) as answer:
+        plain = [step.url for step in [*answer.history, answer] if not step.url.startswith("https://")]
+        if only_https and plain:
+            raise FetchError(
+                f"{url}: leads to {plain[0]}, which is not https, and nothing but https vouches for it",
+                "another mirror may serve it itself",
+            )
         for chunk in web.body(answer):
             body += chunk
             if len(body) > limit:

@@ -36,6 +36,8 @@ class Row:
         sha256: the cached image's digest.
         file: the file it came from.
         end_of_life: last day with security updates, as YYYY-MM-DD.
+        boards: the boards it can boot.
+        vouched: what vouches for it, in a few words.
         notes: what to know before choosing it.
     """
 
@@ -48,6 +50,8 @@ class Row:
     sha256: str = ""
     file: str = ""
     end_of_life: str = ""
+    boards: tuple[str, ...] = ()
+    vouched: str = ""
     notes: str = ""
 
 
@@ -171,6 +175,8 @@ def _named(entry: Entry, cache: Cache, pins: dict[str, dict[str, Any]]) -> Row:
         title=entry.title,
         arch=entry.arch,
         end_of_life=entry.end_of_life.isoformat(),
+        boards=entry.boards,
+        vouched=catalog.vouched(entry.source),
         notes=entry.notes,
         **facts,
     )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pibake.errors import VerificationError
 from pibake.run import run
+
+if TYPE_CHECKING:
+    from pibake.proof import Key
 
 FAULTS = {
     "BADSIG": "a signature that does not fit the content",
@@ -20,17 +24,16 @@ FAULTS = {
 """Status lines of gpgv that mean "no" (GnuPG's doc/DETAILS, "General status codes"), worst first."""
 
 
-def verify(content: bytes, signature: bytes, *, keyring: Path, fingerprint: str, what: str) -> str:
+def verify(content: bytes | Path, signature: bytes, key: Key, what: str) -> str:
     """Check a detached signature and return the fingerprint of the signer.
 
     Several signatures may stand in one file, as when a vendor changes keys: one good one by the right key is
     enough, unless another one contradicts the content.
 
     Args:
-        content: what is signed.
+        content: what is signed, or the file that holds it.
         signature: the signature, binary or armoured.
-        keyring: file with the public key, in binary.
-        fingerprint: the primary key that must have signed.
+        key: whose signature it must be.
         what: what is signed and from where, for errors.
 
     Raises:
@@ -38,24 +41,55 @@ def verify(content: bytes, signature: bytes, *, keyring: Path, fingerprint: str,
     """
     with tempfile.TemporaryDirectory(prefix="pibake-gpgv-") as name:
         folder = Path(name)
-        (folder / "content").write_bytes(content)
         (folder / "signature").write_bytes(signature)
-        argv: list[str | Path] = ["gpgv", "--homedir", folder, "--keyring", keyring.resolve(), "--weak-digest", "SHA1",
-                "--status-fd", "1", folder / "signature", folder / "content"]  # fmt: skip
-        done = run(argv, why="check the vendor's signature", check=False)
+        if isinstance(content, bytes):
+            (folder / "content").write_bytes(content)
+            content = folder / "content"
+        return _judge([folder / "signature", content.resolve()], folder, key, what)
+
+
+def opened(signed: bytes, key: Key, what: str) -> bytes:
+    """Check a cleartext signature and return the text that it signs, without whatever stands around it.
+
+    Raises:
+        VerificationError: there is no good signature by that key.
+    """
+    with tempfile.TemporaryDirectory(prefix="pibake-gpgv-") as name:
+        folder = Path(name)
+        (folder / "signed").write_bytes(signed)
+        _judge(["--output", folder / "text", folder / "signed"], folder, key, what)
+        return (folder / "text").read_bytes()
+
+
+def need(key: Key, what: str) -> None:
+    """Raise `VerificationError` if there is no key to check the signature of `what` with: before it is downloaded."""
+    if not key.file.is_file():
+        raise VerificationError(
+            f"the signature of {what}",
+            expected=f"a good signature by {key.fingerprint}",
+            got=f"no key to check it with: there is no file {key.file}",
+            source="the catalogue",
+            hint=f"get the vendor's key, compare its fingerprint, and put it there: gpg --export {key.fingerprint} > {key.file}",
+        )
+
+
+def _judge(arguments: list[str | Path], folder: Path, key: Key, what: str) -> str:
+    argv: list[str | Path] = ["gpgv", "--homedir", folder, "--keyring", key.file.resolve(), "--weak-digest", "SHA1",
+            "--status-fd", "1", *arguments]  # fmt: skip
+    done = run(argv, why="check the vendor's signature", check=False)
     lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("[GNUPG:] ")]
     seen = {line[0]: line for line in lines if line}
     good = _good(lines)
-    if "BADSIG" not in seen and fingerprint in good:
-        return fingerprint
+    if "BADSIG" not in seen and key.fingerprint in good:
+        return key.fingerprint
     got = next((f"{meaning}{_by(seen[code])}" for code, meaning in FAULTS.items() if code in seen), "")
     if good and not got:
         got = f"a good signature by {', '.join(sorted(good))}"
     raise VerificationError(
         f"the signature of {what}",
-        expected=f"a good signature by {fingerprint}",
+        expected=f"a good signature by {key.fingerprint}",
         got=got or f"nothing of use (gpgv: {done.stderr.strip() or 'no output'})",
-        source=f"the key in {keyring}",
+        source=f"the key in {key.file}",
         hint="do not use it: it may have been tampered with. "
         "If the vendor changed keys, a newer pibake (or `images/keys/`) has the new one",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 PIECE = 64 * 1024
 
@@ -81,12 +83,17 @@ class Request:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files`; `requests` and `sent` tell what happened."""
+    """Serves `files`, over TLS if there is a `certificate`; `requests` and `sent` tell what happened."""
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.certificate = certificate
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.files: dict[str, Resource] = {}
         self.requests: list[Request] = []
         self.sent = 0
@@ -94,7 +101,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/"
+        return f"http{'s' if self.certificate else ''}://127.0.0.1:{self.server_address[1]}/"
 
     def add(
         self, name: str, data: bytes, *acts: Act, then: Act | None = None, ranges: bool = True

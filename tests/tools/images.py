@@ -48,6 +48,25 @@ def make(path: Path, *, label: str = "dos", noise: int = 3 * MIB, seed: int = 1)
     return path
 
 
+def make_userland(path: Path, *, content: bytes) -> Path:
+    """Make an image in the layout of CentOS' userland images: FAT, swap, and ext4 with one file in its root."""
+    make(path, noise=1)
+    script = "label: dos\nstart=2048, size=65536, type=c\nstart=67584, size=8192, type=82\nstart=75776, size=53248, type=83\n"
+    tool("sfdisk", "--quiet", path, data=script.encode())
+    swap = path.with_suffix(".swap")
+    swap.write_bytes(bytes(8192 * 512))
+    swap.chmod(0o600)
+    tool("mkswap", swap)
+    with path.open("r+b") as file:
+        file.seek(67584 * 512)
+        file.write(swap.read_bytes())
+    root = path.with_suffix(".root")
+    root.mkdir()
+    (root / "os-release").write_bytes(content)
+    tool("mke2fs", "-q", "-t", "ext4", "-d", root, "-E", f"offset={75776 * 512}", path, f"{53248 // 2}k")
+    return path
+
+
 @functools.lru_cache(maxsize=32)
 def pack(image: bytes, form: str) -> bytes:
     """Return an image in one of FORMATS; xz in several blocks, as vendors make it."""

@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.tools import images
 from tests.tools.images import MIB, tool
 
+from pibake import bases
 from pibake.errors import ImageError
 from pibake.image import ext4, table
 from pibake.image.ext4_tree import Files
@@ -268,3 +270,15 @@ def test_the_last_partition_is_enlarged_and_the_rest_of_the_table_stays(label: s
     assert len(changed) == 1  # only the size: types, names and identifiers stay
     assert "size=      " in changed[0]
     assert "No errors detected" in tool("sfdisk", "--verify", image).decode()
+
+
+def test_the_root_partition_of_an_image_with_swap_before_it_is_the_last_one(tmp_path: Path) -> None:
+    image = images.make_userland(tmp_path / "centos.img", content=b'ID="centos"\n')
+    bases.check(image, "the image")
+    boot, swap, root = table.read(image).partitions
+    assert (boot.type, swap.type, root.type) == ("0c", "82", "83")
+    assert ext4.root_partition(image) == root
+    assert ext4.read_file(image, root.start, "/os-release") == b'ID="centos"\n'
+    grown = table.enlarge_last(image, 64 * MIB)
+    assert (grown.number, grown.start, grown.start + grown.size) == (3, root.start, 64 * MIB)
+    assert table.read(image).partitions[:2] == (boot, swap)

@@ -31,7 +31,11 @@ bases:
     user: pi
     end_of_life: "2099-12-31"
     notes: For tests.
-    download: {{vendor: demo, folder: releases/, file: "demo-1*-arm64.img.xz", sums: SHA256SUMS, signature: SHA256SUMS.gpg}}
+    download:
+      vendor: demo
+      folder: releases/
+      file: "demo-1*-arm64.img.xz"
+      proof: {{sums: SHA256SUMS, signature: SHA256SUMS.gpg}}
 """
 
 
@@ -56,6 +60,15 @@ class Keys:
     def sign(self, data: bytes, key: str, *, at: str = "") -> bytes:
         then = ("--faked-system-time", at) if at else ()
         return self.gpg(*then, "--local-user", key, "--armor", "--detach-sign", data=data)
+
+    def clearsign(self, data: bytes, key: str, *, at: str = "") -> bytes:
+        then = ("--faked-system-time", at) if at else ()
+        return self.gpg(*then, "--local-user", key, "--clear-sign", data=data)
+
+    def revoke(self, key: str) -> None:
+        """Publish the revocation that gpg made along with the key."""
+        text = (self.home / "openpgp-revocs.d" / f"{key}.rev").read_text()
+        self.gpg("--import", data=text.replace(":-----BEGIN", "-----BEGIN").encode())
 
     def export(self, *keys: str) -> bytes:
         return self.gpg("--export", *keys)
@@ -94,6 +107,7 @@ class Shop:
             "HOME": str(self.folder),
             "XDG_CACHE_HOME": str(self.folder / "cache"),
             "PIBAKE_CATALOG": str(self.folder / "catalog.yaml"),
+            "REQUESTS_CA_BUNDLE": str(self.server.certificate or ""),
         }
 
     def publish(self, name: str = FILE, *, sums: str = "", signature: bytes = b"") -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import datetime as dt
+import fnmatch
+import re
+from pathlib import Path
 
 import pytest
+from tests.tools.sites import PUBLISHED
 
-from pibake import catalog, vendor
+from pibake import catalog, proof, vendor, webindex
 from pibake.boards import BOARDS
 from pibake.catalog import Assemble, Download
 from pibake.errors import PibakeError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_catalogue_has_the_bases_that_the_readme_promises() -> None:
@@ -22,21 +23,43 @@ def test_the_catalogue_has_the_bases_that_the_readme_promises() -> None:
 @pytest.mark.parametrize("name", catalog.names())
 def test_every_entry_is_complete(name: str) -> None:
     entry = catalog.entry(name)
-    assert entry.arch == "arm64"
+    assert entry.arch in {"arm64", "armhf"}
     assert set(entry.boards) <= set(BOARDS)
     assert entry.title
     assert entry.notes
 
 
 @pytest.mark.parametrize("name", catalog.names())
-def test_a_download_is_signed_by_a_key_that_comes_with_pibake(name: str) -> None:
+def test_a_download_comes_over_https_and_its_key_comes_with_pibake(name: str) -> None:
     source = catalog.entry(name).source
     if isinstance(source, Download):
-        assert source.keyring.is_file()
         assert source.location.startswith("https://")
         assert source.location.endswith("/")
-        assert len(source.fingerprint) == 40
-        assert source.fingerprint in (source.keyring.parent / "README.md").read_text()
+        if key := proof.key_of(source.proof):
+            assert key.file.is_file()
+            assert re.fullmatch(r"[0-9A-F]{40}", key.fingerprint)
+            assert (
+                f"| `{key.file.name}` | `{key.fingerprint}` |" in (key.file.parent / "README.md").read_text()
+            )
+
+
+def test_each_pattern_fits_the_file_that_is_meant_and_no_other_entry_s() -> None:
+    files = {name: path.rpartition("/")[2] for name, path in PUBLISHED.items()}
+    for name in catalog.names():
+        source = catalog.entry(name).source
+        if isinstance(source, Download):
+            assert [other for other, file in files.items() if fnmatch.fnmatchcase(file, source.file)] == [
+                name
+            ]
+
+
+OLD = catalog.Entry("old", "Old OS 1", "arm64", ("pi4",), "pi", dt.date(2024, 6, 30), "", Assemble("old"))
+
+
+def test_a_base_without_security_updates_is_warned_about_from_the_day_after() -> None:
+    assert not catalog.warnings(OLD, dt.date(2024, 6, 30))
+    (said,) = catalog.warnings(OLD, dt.date(2024, 7, 1))
+    assert said.startswith("old: Old OS 1 has had no security updates since 2024-06-30")
 
 
 def test_debian_is_assembled() -> None:
@@ -87,6 +110,72 @@ def test_both_forms_of_a_list_of_digests_are_read() -> None:
     assert listed == {"a.img.xz": one, "b c.img": two.lower()}
 
 
-def test_versions_are_compared_by_number() -> None:
-    names = [f"ubuntu-{v}-preinstalled-server-arm64+raspi.img.xz" for v in ("24.04", "24.04.9", "24.04.10")]
-    assert sorted([names[2], names[0], names[1]], key=vendor.version) == names
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"ubuntu-{v}-preinstalled-server-arm64+raspi.img.xz" for v in ("24.04", "24.04.9", "24.04.10")],
+        [f"raspios_lite_arm64-{d}/" for d in ("2025-10-02", "2025-12-04", "2026-06-19")],
+        [f"{d}_raspi_4_bookworm.img.xz" for d in ("20220121", "20231109")],
+    ],
+)
+def test_versions_and_dates_are_compared_by_number(names: list[str]) -> None:
+    assert [max(names[: n + 1], key=vendor.version) for n in range(len(names))] == names
+    assert min(names, key=vendor.version) == names[0]
+
+
+KEYS = Path("/keys")
+SIGNS = {"url": "https://vendor.example/", "key": "vendor.gpg", "fingerprint": "F" * 40}
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"sums": "S", "signature": "S.gpg"},
+            proof.SignedSums("S", "S.gpg", proof.Key(KEYS / "vendor.gpg", "F" * 40)),
+        ),
+        ({"clearsigned": "S.asc"}, proof.ClearsignedSums("S.asc", proof.Key(KEYS / "vendor.gpg", "F" * 40))),
+        (
+            {"sums": "*.sha256", "image_signature": "*.sig"},
+            proof.SignedImage("*.sha256", "*.sig", proof.Key(KEYS / "vendor.gpg", "F" * 40)),
+        ),
+        ({"sha256": "0" * 64}, proof.Pinned("0" * 64)),
+        ({"sums": "*.sha256"}, proof.Unsigned("*.sha256")),
+    ],
+)
+def test_each_kind_of_proof_is_told_by_its_keys(fields: dict[str, str], expected: proof.Proof) -> None:
+    assert proof.parse(fields, SIGNS, KEYS) == expected
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"sha256": "0" * 63},
+        {"signature": "S.gpg"},
+        {"sums": "S", "sha256": "0" * 64},
+        {"sums": "S", "signature": "S.gpg", "image_signature": "*.sig"},
+        {"clearsigned": "S", "signature": "T"},
+        {"sums": "S", "signatur": "T"},
+    ],
+)
+def test_a_proof_that_is_none_is_refused_rather_than_taken_for_less(fields: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="is none of"):
+        proof.parse(fields, SIGNS, KEYS)
+
+
+def test_a_signature_without_a_key_in_the_catalogue_is_refused() -> None:
+    with pytest.raises(KeyError):
+        proof.parse({"clearsigned": "S"}, {"url": "https://vendor.example/"}, KEYS)
+
+
+# As Apache, nginx and a page written by hand show a folder; every link but two leads elsewhere.
+INDEX = """
+<html><body><a href="?C=N;O=D">Name</a> <a href="../">Parent</a> <a href="/images/">up</a>
+<a href="/images/a-2/">absolute</a> <A HREF='b%2B1.img.xz'>b</A> <a href="https://else.example/images/x.img">x</a>
+<a href="c/d.img">deeper</a> <a href="..%2f..%2fe.img">climbs</a> <a name="f">no link</a> <a href="b%2B1.img.xz#top">b</a>
+"""
+
+
+def test_only_names_in_the_folder_itself_are_taken_from_its_index() -> None:
+    assert webindex.names(INDEX, "https://vendor.example/images/") == ["a-2/", "b+1.img.xz"]

@@ -14,10 +14,10 @@ PACKAGE = Path(resources.__file__).parent
 LAYERS = (
     ("errors", "secret"),
     ("log", "run", "resources", "tree", "progress", "fsys"),
-    ("config", "catalog", "space", "lock", "system", "boards"),
+    ("config", "catalog", "proof", "space", "lock", "system", "boards"),
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported"),
-    ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "fetch", "cache", "image", "vendor", "ingest",
+    ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
      "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live"),
     ("build",),
     ("cli", "__main__"),

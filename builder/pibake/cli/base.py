@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pibake.bases import Base
+    from pibake.catalog import Entry
     from pibake.inventory import Row
     from pibake.progress import Progress
     from pibake.system import System
@@ -80,6 +82,7 @@ def pull(progress: Progress, *, names: Sequence[str], refresh: bool, as_json: bo
     from pibake import catalog
 
     entries = [catalog.entry(name) for name in names]  # a mistyped last name should not cost an hour first
+    _warn(entries)
     found = [_obtain(entry.name, progress, refresh=refresh and _is_download(entry.name)) for entry in entries]
     _report(found, as_json=as_json)
 
@@ -93,10 +96,13 @@ def pull(progress: Progress, *, names: Sequence[str], refresh: bool, as_json: bo
 @click.pass_obj
 def build(progress: Progress, *, name: str, force: bool, as_json: bool) -> None:
     """Assemble a base from its distribution's packages."""
+    from pibake import catalog
+
     if _is_download(name):
         raise PibakeError(
             f"{name} is not assembled here, its vendor publishes it", f"pibake base pull {name}"
         )
+    _warn([catalog.entry(name)])
     _report([_obtain(name, progress, refresh=force)], as_json=as_json)
 
 
@@ -200,6 +206,15 @@ def _is_download(name: str) -> bool:
     return isinstance(catalog.entry(name).source, catalog.Download)
 
 
+def _warn(entries: Sequence[Entry]) -> None:
+    from pibake import catalog
+
+    today = dt.datetime.now(dt.UTC).date()
+    for entry in entries:
+        for text in catalog.warnings(entry, today):
+            click.echo(f"{click.style('warning:', fg='yellow')} {text}", err=True)
+
+
 def _report(found: Sequence[Base], *, as_json: bool) -> None:
     if as_json:
         click.echo(
@@ -210,7 +225,8 @@ def _report(found: Sequence[Base], *, as_json: bool) -> None:
         )
     else:
         for item in found:
-            click.echo(f"{item.name}  sha256:{item.sha256}  {item.image}")
+            vouched = f"  ({item.info['vouched']})" if "vouched" in item.info else ""
+            click.echo(f"{item.name}  sha256:{item.sha256}  {item.image}{vouched}")
 
 
 def _print(rows: Sequence[Row]) -> None:
@@ -220,7 +236,8 @@ def _print(rows: Sequence[Row]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("Base", "Arch", "State", "Size", "Made", "Digest", "Supported until"):
         table.add_column(heading, no_wrap=True, justify="right" if heading == "Size" else "left")
-    table.add_column("What it is")
+    for heading in ("Boards", "What vouches for it", "What it is"):
+        table.add_column(heading)
     for row in rows:
         over = row.end_of_life and row.end_of_life < time.strftime("%Y-%m-%d")
         table.add_row(
@@ -231,9 +248,11 @@ def _print(rows: Sequence[Row]) -> None:
             time.strftime("%Y-%m-%d", time.gmtime(row.created)) if row.sha256 else "",
             row.sha256[:12],
             f"{row.end_of_life} (over)" if over else row.end_of_life,
+            " ".join(row.boards),
+            row.vouched,
             f"{row.title}{f' ({row.file})' if row.file else ''}",
         )
     console = Console()
     if not console.is_terminal:
-        console.width = 200  # a pipe has no edge to wrap at
+        console.width = 300  # a pipe has no edge to wrap at
     console.print(table)
