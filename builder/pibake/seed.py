@@ -111,7 +111,7 @@ def seed(
         boot_commands=[_CLOCK, *([_UNPACK] if len(secret) else []), *([_NO_APT] if node.member else [])],
         first_commands=[_SET_PASSWORDS] if _PASSWORDS in secret.files else [],
     ).encode()
-    network = resources.render("cloud-init/network-config.j2", node=node, wired=node.wired).encode()
+    network = resources.render("cloud-init/network-config.j2", node=node, wired=node.link).encode()
     packed = _tar(secret) if len(secret) else b""
     identity = hashlib.sha256(b"\0".join([user_data, network, packed])).hexdigest()
     instance_id = f"pibake-{identity[:16]}"
@@ -193,7 +193,7 @@ def _node_json(node: NodePlan, secrets: Secrets | None) -> str:
     """Return /etc/pibake/node.json: what `pibake-join` knows about the node, with no secret in it."""
     values: dict[str, object] = {
         "node": node.hostname,
-        "address": str(node.wired.address.ip),
+        "address": str(node.link.address.ip),
         "distribution": "",
         "part": "",
         "phone_home": "",

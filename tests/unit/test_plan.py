@@ -59,9 +59,9 @@ def test_what_nobody_says_is_decided(tmp_path: Path) -> None:
     assert (node.hostname, node.fqdn, node.image_name) == ("node3", "node3.home.arpa", "node3.img")
     assert (node.role, node.board, node.locale, node.timezone) == ("agent", "generic", "C.UTF-8", "Etc/UTC")
     assert node.base == BaseRef(name="debian-13")
-    assert node.wired.nameservers == ("192.168.10.1",)
-    assert node.wired.search == ("home.arpa",)
-    assert (node.wired.vlan, node.wired.mac, node.serial) == (None, "", "")
+    assert node.link.nameservers == ("192.168.10.1",)
+    assert node.link.search == ("home.arpa",)
+    assert (node.link.vlan, node.link.mac, node.serial) == (None, "", "")
     assert node.users[0].sudo
     assert node.users[0].password_hash == ""
 
@@ -80,10 +80,10 @@ def test_a_node_wins_over_the_defaults_and_labels_are_joined(tmp_path: Path) -> 
 
 def test_addresses_take_the_subnets_prefix(tmp_path: Path) -> None:
     node3, node4 = planned(tmp_path, FULL).nodes
-    assert node3.wired.address == IPv4Interface("192.168.10.13/24")
-    assert node4.wired.address == IPv4Interface("192.168.10.14/24")
-    assert node3.wired.gateway == ip_address("192.168.10.1")
-    assert (node3.wired.nameservers, node3.wired.search, node3.wired.vlan) == (
+    assert node3.link.address == IPv4Interface("192.168.10.13/24")
+    assert node4.link.address == IPv4Interface("192.168.10.14/24")
+    assert node3.link.gateway == ip_address("192.168.10.1")
+    assert (node3.link.nameservers, node3.link.search, node3.link.vlan) == (
         ("9.9.9.9",),
         ("a.example", "b.example"),
         10,
@@ -93,7 +93,7 @@ def test_addresses_take_the_subnets_prefix(tmp_path: Path) -> None:
 def test_serials_and_macs_have_one_spelling(tmp_path: Path) -> None:
     node3, node4 = planned(tmp_path, FULL).nodes
     assert node3.serial == "abcd1234"
-    assert node4.wired.mac == "dc:a6:32:01:02:03"
+    assert node4.link.mac == "dc:a6:32:01:02:03"
 
 
 def test_every_node_knows_every_host_by_the_same_object(tmp_path: Path) -> None:

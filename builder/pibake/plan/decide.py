@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
 from pibake.plan import members
-from pibake.plan.values import BaseRef, Host, NodePlan, Overlay, Plan, SshKey, User, Wired
+from pibake.plan.values import BaseRef, Host, Link, NodePlan, Overlay, Plan, SshKey, User
 
 if TYPE_CHECKING:
     from pibake.config import Cluster
@@ -52,7 +52,7 @@ class _Decide:
         return NodePlan(
             hostname=short,
             fqdn=f"{short}.{domain}",
-            wired=_wired(node, self.cluster.file.network, domain),
+            link=_link(node, self.cluster.file.network, domain),
             role=members.role(self.cluster, node),
             member=members.membership(self.cluster, self.kubernetes, node),
             labels=MappingProxyType(labels),
@@ -80,10 +80,10 @@ class _Decide:
         return tuple(Overlay(name, self.cluster.overlays[name]) for name in names)
 
 
-def _wired(node: Node, network: Network, domain: str) -> Wired:
+def _link(node: Node, network: Network, domain: str) -> Link:
     fallback = (network.gateway,) if network.gateway else ()
     servers = network.dns if network.dns is not None else fallback
-    return Wired(
+    return Link(
         address=ipaddress.ip_interface((node.address, network.subnet.prefixlen)),
         gateway=network.gateway,
         nameservers=tuple(str(server) for server in servers),

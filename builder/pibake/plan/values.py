@@ -63,8 +63,8 @@ class Overlay:
 
 
 @dataclass(frozen=True)
-class Wired:
-    """The Ethernet port: fixed address, routes, resolver; an empty `mac` means whichever port there is."""
+class Link:
+    """The port with the fixed address, its routes and resolver; `mac` is the Ethernet port's, empty where not known."""
 
     address: Interface
     gateway: Address | None
@@ -92,7 +92,7 @@ class NodePlan:
 
     hostname: str
     fqdn: str
-    wired: Wired
+    link: Link
     role: str
     labels: Mapping[str, str] = field(hash=False)
     board: str
@@ -146,17 +146,17 @@ class Plan:
 
 def node_json(node: NodePlan) -> dict[str, Any]:
     """Return one node as JSON values, as in `Plan.to_json`."""
-    wired = node.wired
+    link = node.link
     return {
         "hostname": node.hostname,
         "fqdn": node.fqdn,
         "image": node.image_name,
-        "address": str(wired.address),
-        "gateway": str(wired.gateway) if wired.gateway else None,
-        "nameservers": list(wired.nameservers),
-        "search": list(wired.search),
-        "vlan": wired.vlan,
-        "mac": wired.mac or None,
+        "address": str(link.address),
+        "gateway": str(link.gateway) if link.gateway else None,
+        "nameservers": list(link.nameservers),
+        "search": list(link.search),
+        "vlan": link.vlan,
+        "mac": link.mac or None,
         "serial": node.serial or None,
         "role": node.role,
         "labels": dict(node.labels),
