@@ -169,7 +169,11 @@ def _known_hosts(place: Opened, secrets: Secrets) -> str:
     from pibake import identity
 
     names = {
-        node.hostname: (node.hostname, node.fqdn, str(node.link.address.ip))
+        node.hostname: (
+            node.hostname,
+            node.fqdn,
+            *(str(interface.ip) for interface in (node.link.address, node.link.address6) if interface),
+        )
         for node in place.plan.nodes
         if node.hostname in secrets.nodes
     }

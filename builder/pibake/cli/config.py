@@ -133,6 +133,8 @@ def _row(node: NodePlan) -> dict[str, str]:
     return {
         "node": node.hostname,
         "address": str(node.link.address),
+        "address6": str(node.link.address6 or ""),
+        "link": "wifi" if node.wifi else "",
         "role": part_name(node.member.part) if node.member else node.role,
         "board": node.board,
         "serial": node.serial,

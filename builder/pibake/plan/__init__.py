@@ -18,7 +18,7 @@ from pibake.plan.membership import (
     Server,
     part_name,
 )
-from pibake.plan.values import BaseRef, Host, Link, NodePlan, Overlay, Plan, SshKey, User, node_json
+from pibake.plan.values import BaseRef, Host, Link, NodePlan, Overlay, Plan, SshKey, User, Wifi, node_json
 
 __all__ = [
     "BaseRef",
@@ -37,6 +37,7 @@ __all__ = [
     "Server",
     "SshKey",
     "User",
+    "Wifi",
     "node_json",
     "part_name",
     "plan",

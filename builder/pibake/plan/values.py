@@ -1,4 +1,4 @@
-"""The values of a plan: frozen, typed, and with no secret but password hashes, which `to_json` leaves out."""
+"""The values of a plan: frozen, typed, with no secret but password hashes and a Wi-Fi key, which `to_json` leaves out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pibake.plan.membership import Kubernetes, Membership
+    from pibake.secret import Secret
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -64,7 +65,11 @@ class Overlay:
 
 @dataclass(frozen=True)
 class Link:
-    """The port with the fixed address, its routes and resolver; `mac` is the Ethernet port's, empty where not known."""
+    """The port with the fixed address, its routes and resolver.
+
+    `mac` is the Ethernet port's, empty where not known. `address6` is a second address beside an IPv4 `address`, and
+    `ra` whether router advertisements are accepted.
+    """
 
     address: Interface
     gateway: Address | None
@@ -72,11 +77,23 @@ class Link:
     search: tuple[str, ...]
     vlan: int | None
     mac: str
+    address6: ipaddress.IPv6Interface | None = None
+    gateway6: ipaddress.IPv6Address | None = None
+    ra: bool = True
+
+
+@dataclass(frozen=True)
+class Wifi:
+    """The wireless network a node is on: its name, its key (64 hex digits), and the country as two letters."""
+
+    ssid: str
+    psk: Secret
+    country: str
 
 
 @dataclass(frozen=True)
 class Host:
-    """One line of /etc/hosts."""
+    """A node's address in /etc/hosts, and its names."""
 
     address: str
     fqdn: str
@@ -86,6 +103,8 @@ class Host:
 @dataclass(frozen=True)
 class NodePlan:
     """Everything that makes a node this node; `serial` is the low 8 hex digits, empty where not known.
+
+    With `wifi` its link is the Wi-Fi port, otherwise an Ethernet port.
 
     Every node can be a key of a dict; what all nodes share is left out of its hash.
     """
@@ -104,6 +123,7 @@ class NodePlan:
     timezone: str
     hosts: tuple[Host, ...] = field(hash=False)
     member: Membership | None = None
+    wifi: Wifi | None = None
 
     @property
     def image_name(self) -> str:
@@ -155,6 +175,10 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "gateway": str(link.gateway) if link.gateway else None,
         "nameservers": list(link.nameservers),
         "search": list(link.search),
+        "address6": str(link.address6) if link.address6 else None,
+        "gateway6": str(link.gateway6) if link.gateway6 else None,
+        "ra": link.ra,
+        "wifi": {"ssid": node.wifi.ssid, "country": node.wifi.country} if node.wifi else None,
         "vlan": link.vlan,
         "mac": link.mac or None,
         "serial": node.serial or None,
