@@ -81,6 +81,16 @@ class Link:
     gateway6: ipaddress.IPv6Address | None = None
     ra: bool = True
 
+    @property
+    def addresses(self) -> tuple[Interface, ...]:
+        """Both addresses, or the one there is."""
+        return (self.address, self.address6) if self.address6 else (self.address,)
+
+    @property
+    def gateways(self) -> tuple[Address, ...]:
+        """The routers of both addresses, as far as there are any."""
+        return tuple(gateway for gateway in (self.gateway, self.gateway6) if gateway)
+
 
 @dataclass(frozen=True)
 class Wifi:
