@@ -1,7 +1,8 @@
 """The seed's network-config, in the version that a node's cloud-init reads.
 
 Versions (cloud-init, "Network configuration"): 0.7.9 reads version 1 only. From 17.1 on version 2 is read, and handed to
-netplan word for word; for every other program cloud-init translates it and loses what it has no words for.
+netplan word for word. For every other program cloud-init translates, and version 1 is what it translates better: a
+default route of version 2 becomes calls of route(8) for ifupdown, which no system since Debian 9 has.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pibake.errors import PibakeError
 from pibake.network.netplan import version_2
-from pibake.network.ports import ETHERNET, made, vlan_name
+from pibake.network.ports import ETHERNET, made
 from pibake.system import Network
 
 if TYPE_CHECKING:
@@ -19,8 +20,19 @@ if TYPE_CHECKING:
     from pibake.system import CloudInit
 
 READS_2 = (17,)
-HEARS_ROUTERS = {Network.IFUPDOWN: (19, 4), Network.IFCFG: (20, 1), Network.NETWORKD: (21, 3)}
-"""Since which release cloud-init passes `accept-ra` on (its ChangeLog); never to NetworkManager."""
+WIFI, VLAN, SECOND, SILENT = "Wi-Fi", "a VLAN", "a second address", "`ra: false`"
+PASSES_ON = {
+    Network.IFUPDOWN: {VLAN, SECOND},
+    Network.NETWORK_MANAGER: {SECOND},
+    Network.NETWORKD: set[str](),
+}
+"""What cloud-init passes on, beyond an address, a router and name servers, to the programs it translates for.
+
+Found out with cloud-init 0.7.9 to 25.1: for networkd it makes no .netdev and puts two gateways into one route; for
+NetworkManager, the port below a VLAN asks for an address by DHCP; for ifupdown, 0.7.9 gives a second address to a port
+eth0:1; no program hears that router advertisements are not wanted beside a fixed address. For ifcfg, 0.7.9 forgets the
+router.
+"""
 
 
 def unfit(node: NodePlan, cloud_init: CloudInit) -> str:
@@ -28,15 +40,19 @@ def unfit(node: NodePlan, cloud_init: CloudInit) -> str:
     to = cloud_init.renders[0] if cloud_init.renders else None
     if to is None or not cloud_init.reads_network:
         return f"cloud-init {cloud_init.version} configures no network here"
-    who = f"cloud-init {cloud_init.version} writes for {to}"
     if to is Network.NETPLAN and cloud_init.release >= READS_2:
         return ""
-    if node.wifi:
-        return f"{who}, and passes Wi-Fi on to netplan only"
-    since = HEARS_ROUTERS.get(to)
-    if not node.link.ra and (since is None or cloud_init.release < since):
-        return f"{who}, and cannot pass on that router advertisements are not wanted"
-    return ""
+    if to not in PASSES_ON:
+        return f"cloud-init {cloud_init.version} writes no {to} configuration that can be relied on"
+    passed = PASSES_ON[to] if cloud_init.release >= READS_2 else PASSES_ON[to] - {SECOND}
+    lost = [need for need in _needs(node) if need not in passed]
+    return f"cloud-init {cloud_init.version} does not pass on to {to}: {', '.join(lost)}" if lost else ""
+
+
+def _needs(node: NodePlan) -> list[str]:
+    link = node.link
+    needs = {WIFI: node.wifi, VLAN: link.vlan, SECOND: link.address6, SILENT: not link.ra}
+    return [need for need, needed in needs.items() if needed]
 
 
 def network_config(node: NodePlan, cloud_init: CloudInit, port: str = ETHERNET) -> str:
@@ -54,9 +70,9 @@ def network_config(node: NodePlan, cloud_init: CloudInit, port: str = ETHERNET) 
         raise PibakeError(
             f"{node.hostname}: {reason}", "take a base with netplan, or leave that out of cluster.yaml"
         )
-    if cloud_init.release < READS_2:
-        return _version_1(node, port)
-    return version_2(node, "" if cloud_init.renders[0] is Network.NETPLAN else port)
+    if cloud_init.renders[0] is Network.NETPLAN and cloud_init.release >= READS_2:
+        return version_2(node)
+    return _version_1(node, port)
 
 
 def _version_1(node: NodePlan, port: str) -> str:
@@ -73,7 +89,8 @@ def _version_1(node: NodePlan, port: str) -> str:
     else:
         # without a subnet, 0.7.9 would leave the port out
         device["subnets"] = [{"type": "manual"}]
-        vlan = {"type": "vlan", "name": vlan_name(node), "vlan_link": port, "vlan_id": link.vlan}
+        # ifupdown makes a VLAN by itself where its name has a dot (interfaces(5), "VLAN INTERFACES")
+        vlan = {"type": "vlan", "name": f"{port}.{link.vlan}", "vlan_link": port, "vlan_id": link.vlan}
         entries.append({**vlan, "subnets": found})
     return "\n".join([made(node), json.dumps({"version": 1, "config": entries}, indent=1), ""])
 
@@ -84,7 +101,7 @@ def _subnet(node: NodePlan, version: int) -> dict[str, Any] | None:
     if address is None:
         return None
     subnet: dict[str, Any] = {
-        "type": "static6" if version == 6 else "static",
+        "type": "static",
         "address": address.with_prefixlen,
     }
     for gateway in link.gateways:
