@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from pibake.plan import BaseRef, Host, NodePlan, SshKey, User, Wired
+from pibake.plan import BaseRef, Host, Link, NodePlan, SshKey, User
 
 UNIT = Path(__file__).parent / "unit"
 
@@ -125,7 +125,7 @@ def plain_node() -> NodePlan:
     return NodePlan(
         hostname="node3",
         fqdn="node3.lab.example",
-        wired=Wired(
+        link=Link(
             address=ipaddress.ip_interface("192.168.10.13/24"),
             gateway=ipaddress.ip_address("192.168.10.1"),
             nameservers=("192.168.10.1", "1.1.1.1"),

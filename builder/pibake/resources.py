@@ -72,13 +72,18 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["line"] = _line
+    environment.filters["line"] = line
     environment.filters["b64encode"] = lambda data: base64.b64encode(data).decode()
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
     return environment
 
 
-def _line(value: object) -> str:
+def line(value: object) -> str:
+    """Return a value as text that can stand on one line of a free-text format.
+
+    Raises:
+        ValueError: it holds a control character.
+    """
     text = str(value)
     if any(ord(c) < 32 or c in "\x7f\x85\u2028\u2029" for c in text):
         raise ValueError(f"{text!r} holds a control character and cannot stand on one line")

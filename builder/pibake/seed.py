@@ -15,10 +15,11 @@ import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibake import kube, resources
+from pibake import kube, network, resources
 from pibake.errors import PibakeError
 from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin
 from pibake.progress import size
+from pibake.system import CloudInit, Network
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 CGROUP_FLAGS = ("cgroup_enable=cpuset", "cgroup_memory=1", "cgroup_enable=memory")
 """What k3s and kubeadm need on kernels that leave the memory controller off (k3s documentation, requirements)."""
+
+NEWEST = CloudInit("25.1", "link", ("user-data", "meta-data", "network-config"), (Network.NETPLAN,))
+"""The cloud-init that a seed is written for: Debian 13's."""
 
 LARGEST_FILES = 512 << 10
 """Bytes of overlay files a seed carries: it is text on a small boot partition, read before anything else runs."""
@@ -109,46 +113,51 @@ def seed(
         files=list(files),
         host_key=secrets is not None,
         boot_commands=[_CLOCK, *([_UNPACK] if len(secret) else []), *([_NO_APT] if node.member else [])],
-        first_commands=[_SET_PASSWORDS] if _PASSWORDS in secret.files else [],
+        first_commands=[*([_SET_PASSWORDS] if _PASSWORDS in secret.files else []), *network.commands(node)],
     ).encode()
-    network = resources.render("cloud-init/network-config.j2", node=node, wired=node.wired).encode()
+    config = network.network_config(node, NEWEST).encode()
     packed = _tar(secret) if len(secret) else b""
-    identity = hashlib.sha256(b"\0".join([user_data, network, packed])).hexdigest()
+    identity = hashlib.sha256(b"\0".join([user_data, config, packed])).hexdigest()
     instance_id = f"pibake-{identity[:16]}"
     meta_data = resources.render("cloud-init/meta-data.j2", node=node, instance_id=instance_id).encode()
     tree = Tree(
         {
             "user-data": File(user_data),
             "meta-data": File(meta_data),
-            "network-config": File(network),
-            cmdline_path: File(kernel_cmdline(cmdline, epoch).encode()),
+            "network-config": File(config),
+            cmdline_path: File(kernel_cmdline(cmdline, epoch, network.kernel_words(node)).encode()),
             **({SECRETS_FILE: File(packed, 0o600)} if packed else {}),
         }
     )
     return Seed(tree, instance_id, files, secret)
 
 
-def kernel_cmdline(existing: str, epoch: int) -> str:
-    """Return the one line of cmdline.txt: what was there, the cgroup flags once, and the clock's start.
+def kernel_cmdline(existing: str, epoch: int, further: Sequence[str] = ()) -> str:
+    """Return the one line of cmdline.txt: what was there, the cgroup flags and `further` once, and the clock's start.
 
     The firmware reads the first line only (Raspberry Pi documentation, "kernel command line"), so whatever stands
     on further lines was meant for it, and joins it. Quoted values stay whole. What follows `--` belongs to init.
     """
     words = re.findall(r'(?:[^\s"]|"[^"]*"?)+', existing)
     ours = {*CGROUP_FLAGS, "cgroup_disable=memory", "cgroup_memory=0"}
-    kept = [word for word in words if word not in ours and not word.startswith("pibake.clock=")]
+    given = tuple(f"{word.partition('=')[0]}=" for word in (*further, "pibake.clock="))
+    kept = [word for word in words if word not in ours and not word.startswith(given)]
     split = kept.index("--") if "--" in kept else len(kept)
-    return " ".join([*kept[:split], *CGROUP_FLAGS, f"pibake.clock={epoch}", *kept[split:]]) + "\n"
+    return " ".join([*kept[:split], *CGROUP_FLAGS, *further, f"pibake.clock={epoch}", *kept[split:]]) + "\n"
 
 
 def _own_files(node: NodePlan, secrets: Secrets | None) -> Tree:
     # a member's golden image has the joining unit already
     program = Tree() if node.member else Tree.read(resources.path("overlays", "node"))
-    return program | Tree(
-        {
-            "etc/hosts": File(_hosts(node).encode()),
-            "etc/pibake/node.json": File(_node_json(node, secrets).encode()),
-        }
+    return (
+        program
+        | network.radio(node)
+        | Tree(
+            {
+                "etc/hosts": File(_hosts(node).encode()),
+                "etc/pibake/node.json": File(_node_json(node, secrets).encode()),
+            }
+        )
     )
 
 
@@ -193,7 +202,7 @@ def _node_json(node: NodePlan, secrets: Secrets | None) -> str:
     """Return /etc/pibake/node.json: what `pibake-join` knows about the node, with no secret in it."""
     values: dict[str, object] = {
         "node": node.hostname,
-        "address": str(node.wired.address.ip),
+        "address": str(node.link.address.ip),
         "distribution": "",
         "part": "",
         "phone_home": "",

@@ -24,15 +24,15 @@ CMDLINE = "console=serial0,115200 console=tty1 root=LABEL=writable rootfstype=ex
 def test_the_seed_is_as_it_was(name: str, plain_node: NodePlan, *, update_golden: bool) -> None:
     node, overlay, path = plain_node, Tree(), "cmdline.txt"
     if name == "vlan-ipv6-overlay":
-        wired = dataclasses.replace(
-            node.wired,
+        link = dataclasses.replace(
+            node.link,
             address=ipaddress.ip_interface("fd00::13/64"),
             gateway=ipaddress.ip_address("fd00::1"),
             nameservers=("fd00::1",),
             vlan=10,
             mac="dc:a6:32:01:02:03",
         )
-        node = dataclasses.replace(node, wired=wired)
+        node = dataclasses.replace(node, link=link)
         overlay, path = Tree({"etc/motd": File(b"hello\n")}), "current/cmdline.txt"
     keys = {user.name: [key.text for key in user.ssh_keys] for user in node.users}
     tree = seed(node, keys, overlay, cmdline=CMDLINE, cmdline_path=path, epoch=1_700_000_000).tree

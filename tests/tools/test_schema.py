@@ -42,16 +42,16 @@ def cloud_init(debian_13: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def wired(node: NodePlan, **changes: Any) -> NodePlan:
-    return dataclasses.replace(node, wired=dataclasses.replace(node.wired, **changes))
+def linked(node: NodePlan, **changes: Any) -> NodePlan:
+    return dataclasses.replace(node, link=dataclasses.replace(node.link, **changes))
 
 
 VARIANTS: dict[str, Callable[[NodePlan], NodePlan]] = {
     "plain": lambda node: node,
-    "mac": lambda node: wired(node, mac="dc:a6:32:01:02:03"),
-    "vlan": lambda node: wired(node, vlan=10),
-    "no gateway": lambda node: wired(node, gateway=None),
-    "ipv6": lambda node: wired(
+    "mac": lambda node: linked(node, mac="dc:a6:32:01:02:03"),
+    "vlan": lambda node: linked(node, vlan=10),
+    "no gateway": lambda node: linked(node, gateway=None),
+    "ipv6": lambda node: linked(
         node, address=ipaddress.ip_interface("fd00::13/64"), gateway=ipaddress.ip_address("fd00::1")
     ),
 }
@@ -127,7 +127,7 @@ def test_cloud_init_and_netplan_accept_the_network_config(
     assert not done.stderr
     units = {path.name: path.read_text("utf-8") for path in (tmp_path / "run/systemd/network").iterdir()}
     link = "10-netplan-vlan10.network" if name == "vlan" else "10-netplan-wired.network"
-    assert f"Address={VARIANTS[name](plain_node).wired.address}" in units[link]
+    assert f"Address={VARIANTS[name](plain_node).link.address}" in units[link]
     assert ("Gateway=" in units[link]) == (name != "no gateway")
     if name == "vlan":
         assert "Id=10" in units["10-netplan-vlan10.netdev"]

@@ -30,12 +30,12 @@ def refused(**flags: Any) -> list[str]:
 
 def test_an_address_and_a_key_are_enough() -> None:
     node = plan(adhoc()).nodes[0]
-    assert (node.fqdn, str(node.wired.address), node.base.name) == (
+    assert (node.fqdn, str(node.link.address), node.base.name) == (
         "node3.home.arpa",
         "192.168.10.13/24",
         "debian-13",
     )
-    assert node.wired.gateway is None
+    assert node.link.gateway is None
     assert [user.name for user in node.users] == ["pi"]
     assert node.users[0].ssh_keys[0].text == KEY
 
@@ -52,8 +52,8 @@ def test_every_flag_ends_up_in_the_plan() -> None:
     )
     node = decided.nodes[0]
     assert decided.domain == "lab.example"
-    assert str(node.wired.gateway) == "192.168.10.1"
-    assert node.wired.nameservers == ("1.1.1.1",)
+    assert str(node.link.gateway) == "192.168.10.1"
+    assert node.link.nameservers == ("1.1.1.1",)
     assert node.users[0].name == "ops"
     assert decided.sources == ()
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from tests.unit.fitting import DEBIAN, TODAY, member
 
 from pibake.boards import BOARDS
 from pibake.fit import Finding, Level, fit
-from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin, NodePlan, Part
+from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin, NodePlan, Part, Wifi
+from pibake.secret import Secret
 from pibake.system import Kernel, Release, System
 
 RASPIOS = replace(DEBIAN, kernels=(Kernel("kernel8.img", "6.12.34+rpt-rpi-v8"),))
@@ -147,16 +148,11 @@ def test_a_board_without_ethernet_is_refused_unless_the_mac_of_an_adapter_is_giv
 ) -> None:
     node = replace(plain_node, board="zero2w")
     assert refusals(node) == ["node3 is a zero2w, which has no Ethernet port"]
-    assert refusals(replace(node, wired=replace(node.wired, mac="00:e0:4c:01:02:03"))) == []
-
-
-@dataclass(frozen=True)
-class OnWifi(NodePlan):
-    wifi: object = None
+    assert refusals(replace(node, link=replace(node.link, mac="00:e0:4c:01:02:03"))) == []
 
 
 def on_wifi(node: NodePlan, board: str) -> NodePlan:
-    return OnWifi(**{**vars(node), "board": board, "wifi": "lab"})
+    return replace(node, board=board, wifi=Wifi("lab", Secret("0" * 64), "DE"))
 
 
 def test_wi_fi_on_a_board_without_it_is_refused(plain_node: NodePlan) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from pibake import config
 from pibake.errors import PibakeError
-from pibake.plan import BaseRef, Host, Overlay, Plan, plan
+from pibake.plan import BaseRef, Host, Overlay, Plan, Wifi, plan
+from pibake.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,18 @@ network: {{subnet: 192.168.10.0/24, gateway: 192.168.10.1}}
 users: [{{name: ops, ssh_keys: ["{KEY}"]}}]
 nodes: [{{hostname: node3, address: 192.168.10.13}}]
 """
+DUAL = f"""\
+cluster: lab
+defaults: {{link: wifi}}
+network:
+  subnet: 192.168.10.0/24
+  ipv6: {{subnet: "fd00:10::/64", gateway: "fd00:10::1", ra: false}}
+  wifi: {{ssid: lab, psk: "{"5" * 64}", country: DE}}
+users: [{{name: ops, ssh_keys: ["{KEY}"]}}]
+nodes:
+  - {{hostname: node3, address: 192.168.10.13, address6: "fd00:10::13"}}
+  - {{hostname: node4, address: 192.168.10.14, link: ethernet}}
+"""
 
 
 def planned(folder: Path, text: str) -> Plan:
@@ -59,9 +72,9 @@ def test_what_nobody_says_is_decided(tmp_path: Path) -> None:
     assert (node.hostname, node.fqdn, node.image_name) == ("node3", "node3.home.arpa", "node3.img")
     assert (node.role, node.board, node.locale, node.timezone) == ("agent", "generic", "C.UTF-8", "Etc/UTC")
     assert node.base == BaseRef(name="debian-13")
-    assert node.wired.nameservers == ("192.168.10.1",)
-    assert node.wired.search == ("home.arpa",)
-    assert (node.wired.vlan, node.wired.mac, node.serial) == (None, "", "")
+    assert node.link.nameservers == ("192.168.10.1",)
+    assert node.link.search == ("home.arpa",)
+    assert (node.link.vlan, node.link.mac, node.serial) == (None, "", "")
     assert node.users[0].sudo
     assert node.users[0].password_hash == ""
 
@@ -90,10 +103,10 @@ def test_a_node_wins_over_the_defaults_and_labels_are_joined(tmp_path: Path) -> 
 
 def test_addresses_take_the_subnets_prefix(tmp_path: Path) -> None:
     node3, node4 = planned(tmp_path, FULL).nodes
-    assert node3.wired.address == IPv4Interface("192.168.10.13/24")
-    assert node4.wired.address == IPv4Interface("192.168.10.14/24")
-    assert node3.wired.gateway == ip_address("192.168.10.1")
-    assert (node3.wired.nameservers, node3.wired.search, node3.wired.vlan) == (
+    assert node3.link.address == IPv4Interface("192.168.10.13/24")
+    assert node4.link.address == IPv4Interface("192.168.10.14/24")
+    assert node3.link.gateway == ip_address("192.168.10.1")
+    assert (node3.link.nameservers, node3.link.search, node3.link.vlan) == (
         ("9.9.9.9",),
         ("a.example", "b.example"),
         10,
@@ -103,7 +116,7 @@ def test_addresses_take_the_subnets_prefix(tmp_path: Path) -> None:
 def test_serials_and_macs_have_one_spelling(tmp_path: Path) -> None:
     node3, node4 = planned(tmp_path, FULL).nodes
     assert node3.serial == "abcd1234"
-    assert node4.wired.mac == "dc:a6:32:01:02:03"
+    assert node4.link.mac == "dc:a6:32:01:02:03"
 
 
 def test_every_node_knows_every_host_by_the_same_object(tmp_path: Path) -> None:
@@ -152,6 +165,32 @@ def test_the_json_holds_no_password_hash_and_all_else(tmp_path: Path) -> None:
     assert [user["password"] for user in shown["nodes"][0]["users"]] == [False, True]
     assert shown["nodes"][0]["address"] == "192.168.10.13/24"
     assert shown["nodes"][1]["base"] == {"file": str(tmp_path / "a.img"), "sha256": "f" * 64}
+
+
+def test_a_second_address_and_wifi_are_decided_for_each_node(tmp_path: Path) -> None:
+    node3, node4 = planned(tmp_path, DUAL).nodes
+    assert str(node3.link.address6) == "fd00:10::13/64"
+    assert str(node3.link.gateway6) == "fd00:10::1"
+    assert (node4.link.address6, node4.link.gateway6) == (None, None)
+    assert (node3.link.ra, node4.link.ra) == (False, False)
+    assert node3.wifi == Wifi("lab", Secret("5" * 64), "DE")
+    assert node4.wifi is None
+    assert [host.address for host in node4.hosts] == ["192.168.10.13", "fd00:10::13", "192.168.10.14"]
+    assert planned(tmp_path, SMALL).nodes[0].link.ra
+
+
+def test_the_json_says_which_wifi_and_not_its_key(tmp_path: Path) -> None:
+    decided = planned(tmp_path, DUAL)
+    shown = decided.to_json()["nodes"]
+    assert shown[0]["wifi"] == {"ssid": "lab", "country": "DE"}
+    assert shown[1]["wifi"] is None
+    assert (shown[0]["address6"], shown[0]["gateway6"], shown[0]["ra"]) == (
+        "fd00:10::13/64",
+        "fd00:10::1",
+        False,
+    )
+    assert "5555" not in json.dumps(shown)
+    assert "5555" not in repr(decided)
 
 
 def test_the_same_file_gives_the_same_plan(tmp_path: Path) -> None:

@@ -119,12 +119,12 @@ def test_without_a_mac_address_the_one_wired_port_gets_the_address(node: Make) -
 
 def test_a_known_mac_address_names_the_port(node: Make) -> None:
     subject = node()
-    subject = node(wired=dataclasses.replace(subject.wired, mac="dc:a6:32:01:02:03"))
+    subject = node(link=dataclasses.replace(subject.link, mac="dc:a6:32:01:02:03"))
     assert network(subject)["ethernets"]["wired"]["match"] == {"macaddress": "dc:a6:32:01:02:03"}
 
 
 def test_with_a_vlan_the_address_is_on_the_vlan_and_not_on_the_port(node: Make) -> None:
-    config = network(node(wired=dataclasses.replace(node().wired, vlan=10)))
+    config = network(node(link=dataclasses.replace(node().link, vlan=10)))
     assert "addresses" not in config["ethernets"]["wired"]
     assert config["vlans"]["vlan10"]["id"] == 10
     assert config["vlans"]["vlan10"]["link"] == "wired"
@@ -132,10 +132,10 @@ def test_with_a_vlan_the_address_is_on_the_vlan_and_not_on_the_port(node: Make) 
 
 
 def test_an_ipv6_node_gets_an_ipv6_default_route(node: Make) -> None:
-    wired = dataclasses.replace(
-        node().wired, address=ipaddress.ip_interface("fd00::13/64"), gateway=ipaddress.ip_address("fd00::1")
+    link = dataclasses.replace(
+        node().link, address=ipaddress.ip_interface("fd00::13/64"), gateway=ipaddress.ip_address("fd00::1")
     )
-    assert network(node(wired=wired))["ethernets"]["wired"]["routes"] == [{"to": "::/0", "via": "fd00::1"}]
+    assert network(node(link=link))["ethernets"]["wired"]["routes"] == [{"to": "::/0", "via": "fd00::1"}]
 
 
 def test_the_same_content_has_the_same_instance_id_whatever_the_time(node: Make) -> None:
@@ -143,8 +143,8 @@ def test_the_same_content_has_the_same_instance_id_whatever_the_time(node: Make)
 
 
 def test_a_changed_address_or_user_is_a_new_instance(node: Make) -> None:
-    moved = dataclasses.replace(node().wired, address=ipaddress.ip_interface("192.168.10.99/24"))
-    ids = {render(subject).instance_id for subject in (node(), node(wired=moved), node(timezone="Etc/UTC"))}
+    moved = dataclasses.replace(node().link, address=ipaddress.ip_interface("192.168.10.99/24"))
+    ids = {render(subject).instance_id for subject in (node(), node(link=moved), node(timezone="Etc/UTC"))}
     assert len(ids) == 3
 
 

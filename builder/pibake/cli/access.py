@@ -143,7 +143,7 @@ def ssh(
         *([f"-i{identity}", "-oIdentitiesOnly=yes"] if identity else []),
         *([f"-p{port}"] if port else []),
     ]
-    where = address or str(target.wired.address.ip)
+    where = address or str(target.link.address.ip)
     argv = ["ssh", *strict(target.hostname, known), *options, "-l", login, "--", where]
     sys.stdout.flush()
     os.execv(find("ssh", "log in to a node"), [*argv, *command])  # noqa: S606
@@ -169,7 +169,11 @@ def _known_hosts(place: Opened, secrets: Secrets) -> str:
     from pibake import identity
 
     names = {
-        node.hostname: (node.hostname, node.fqdn, str(node.wired.address.ip))
+        node.hostname: (
+            node.hostname,
+            node.fqdn,
+            *(str(interface.ip) for interface in (node.link.address, node.link.address6) if interface),
+        )
         for node in place.plan.nodes
         if node.hostname in secrets.nodes
     }

@@ -100,12 +100,12 @@ def locate(config: Path | None) -> Path:
 
 def _show(decided: Plan) -> None:
     """Print the network, the users and a table of nodes."""
-    wired, users = decided.nodes[0].wired, decided.nodes[0].users
-    gateway = f"gateway {wired.gateway}" if wired.gateway else "no gateway"
-    tagged = f", VLAN {wired.vlan}" if wired.vlan else ""
+    link, users = decided.nodes[0].link, decided.nodes[0].users
+    gateway = f"gateway {link.gateway}" if link.gateway else "no gateway"
+    tagged = f", VLAN {link.vlan}" if link.vlan else ""
     click.echo(f"cluster {decided.cluster}, domain {decided.domain}")
     click.echo(
-        f"network {wired.address.network}, {gateway}, dns {', '.join(wired.nameservers) or 'none'}{tagged}"
+        f"network {link.address.network}, {gateway}, dns {', '.join(link.nameservers) or 'none'}{tagged}"
     )
     if shared := decided.kubernetes:
         click.echo(f"kubernetes {shared.distribution} {shared.version}, API server {shared.url}")
@@ -132,11 +132,13 @@ def _row(node: NodePlan) -> dict[str, str]:
     """Return what the table says of a node; columns that are empty in every row are left out."""
     return {
         "node": node.hostname,
-        "address": str(node.wired.address),
+        "address": str(node.link.address),
+        "address6": str(node.link.address6 or ""),
+        "link": "wifi" if node.wifi else "",
         "role": part_name(node.member.part) if node.member else node.role,
         "board": node.board,
         "serial": node.serial,
-        "mac": node.wired.mac,
+        "mac": node.link.mac,
         "base": str(node.base),
         "overlays": ", ".join(overlay.name for overlay in node.overlays),
         "labels": ", ".join(f"{key}={text}" for key, text in node.labels.items()),

@@ -120,12 +120,13 @@ def _checked(
     render: Callable[[Iterable[Problem]], list[str]],
 ) -> Cluster:
     """Put values through every check; return the cluster, or raise with what was found before and here."""
-    from pibake.config import check, files, rules, rules_kubernetes  # noqa: PLC0415 - as in `load`
+    from pibake.config import check, files, rules, rules_kubernetes, rules_network  # noqa: PLC0415 - as in `load`
 
     folder = source.parent if source else Path.cwd()
     named = files.Files(folder.absolute())
     typed, shape = check.read(data)
-    problems = [*found, *shape, *rules.check(data, bases), *rules_kubernetes.check(data), *named.find(data)]
+    between = [*rules.check(data, bases), *rules_network.check(data), *rules_kubernetes.check(data)]
+    problems = [*found, *shape, *between, *named.find(data)]
     if typed is None or problems:
         raise ConfigError(render(problems))
     return Cluster(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from pibake.config import accounts, leaves, model
+from pibake.config import accounts, leaves, model, radio
 from pibake.config.problems import Loc, Problem, listing, nearest
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 OWNERS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "": ("a cluster.yaml", (model.ClusterFile,)),
     "network": ("`network`", (model.Network,)),
+    "network.ipv6": ("`ipv6`", (model.Ipv6,)),
+    "network.wifi": ("`wifi`", (model.Wifi,)),
     "kubernetes": ("`kubernetes`", (model.Kubernetes,)),
     "defaults": ("`defaults`", (model.Defaults,)),
     "users.*": ("a user", (model.User,)),
@@ -34,6 +36,7 @@ SYNONYMS = {
     "cidr": "subnet", "ssh_authorized_keys": "ssh_keys", "ssh_key": "ssh_keys", "tz": "timezone",
     "passwd": "password_hash", "hashed_passwd": "password_hash", "username": "name", "hosts": "nodes",
     "cluster_cidr": "pod_cidr", "tls_san": "sans", "tls_sans": "sans", "type": "distribution",
+    "ipv6_address": "address6", "key": "psk", "regulatory_domain": "country", "wlan": "wifi", "accept_ra": "ra",
     "vlan_id": "vlan", "ram": "memory", "search_domains": "search", "digest": "sha256", "checksum": "sha256",
 }  # fmt: skip
 """What other tools call our keys, where it is too far from them for `difflib`."""
@@ -110,6 +113,8 @@ def _missing(data: Any, loc: Loc) -> Problem:
         return Problem(
             owner, "`sha256` is missing from a base", "add `sha256:` with what `sha256sum FILE` prints"
         )
+    if key == "psk":
+        return Problem(owner, "`psk` is missing from `wifi`", radio.PSK_HINT)
     example = _example(models, key)
     return Problem(
         owner,
@@ -135,7 +140,7 @@ def _unknown(loc: Loc) -> Problem:
         return Problem(
             loc,
             f"`{key}` would put a password into a file and onto every card",
-            accounts.HASH_HINT,
+            radio.PSK_HINT if loc[:-1] == ("network", "wifi") else accounts.HASH_HINT,
             on_key=True,
         )
     if key in keys:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from ipaddress import IPv6Address, IPv6Network
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
 
 from pibake.boards import BOARDS
-from pibake.config import accounts, kube, membership, names, values
+from pibake.config import accounts, kube, membership, names, radio, values
 from pibake.config.problems import Bad
+from pibake.secret import Secret
 
 OURS = "value_error"
 """What pydantic calls the error of a validator; in ours, `ctx["error"]` is the `Bad` that was raised."""
@@ -39,8 +41,15 @@ ClusterName = Annotated[str, *_leaf(names.cluster, type=SCALAR, pattern=f"^{LABE
 Domain = Annotated[str, *_leaf(names.domain, pattern=DNS_NAME, maxLength=253)]
 Subnet = Annotated[values.IPNetwork, *_leaf(values.subnet, pattern="^[0-9A-Fa-f.:]+/[0-9]{1,3}$")]
 Address = Annotated[values.IPAddress, *_leaf(values.address, pattern="^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$")]
+Subnet6 = Annotated[IPv6Network, *_leaf(values.subnet6, pattern="^[0-9A-Fa-f.:]+/[0-9]{1,3}$")]
+Address6 = Annotated[IPv6Address, *_leaf(values.address6, pattern="^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$")]
+IP6 = Annotated[IPv6Address, *_leaf(values.ip6, pattern="^[0-9A-Fa-f.:]+$")]
 IP = Annotated[values.IPAddress, *_leaf(values.ip, pattern="^[0-9A-Fa-f.:]+$")]
 Vlan = Annotated[int, *_leaf(values.vlan, type="integer", minimum=1, maximum=4094)]
+LinkKind = Annotated[str, *_leaf(radio.link, enum=list(radio.LINKS))]
+Ssid = Annotated[str, *_leaf(radio.ssid, type=SCALAR)]
+Psk = Annotated[Secret, *_leaf(radio.psk, type=SCALAR, pattern="^[0-9A-Fa-f]{64}$")]
+Country = Annotated[str, *_leaf(radio.country, type=SCALAR, pattern="^[A-Z]{2}$")]
 Switch = Annotated[bool, *_leaf(values.boolean, type="boolean")]
 Mac = Annotated[str, *_leaf(values.mac, pattern="^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$")]
 Serial = Annotated[str, *_leaf(values.serial, type=SCALAR, pattern="^([0-9A-Fa-f]{8}){1,2}$")]

@@ -25,7 +25,7 @@ MAX_VALUES = 400_000
 
 NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
 """How YAML's core schema writes a value that is not there."""
-SECRET_KEY = re.compile(r"pas+w|pwd|passphrase|secret|token|private", re.IGNORECASE)
+SECRET_KEY = re.compile(r"pas+w|pwd|passphrase|psk|shared|\bkey$|secret|token|private", re.IGNORECASE)
 SECRET_VALUE = re.compile(r"PRIVATE KEY|://[^/\s]*@")
 
 

@@ -119,6 +119,11 @@ class Common(Strict):
     timezone: leaves.Timezone | None = Field(
         default=None, description="Time zone; Etc/UTC unless set.", examples=["Europe/Berlin"]
     )
+    link: leaves.LinkKind | None = Field(
+        default=None,
+        description="The port with the fixed address: ethernet, or wifi with `network.wifi`; ethernet unless set.",
+        examples=["wifi"],
+    )
 
 
 class Defaults(Common):
@@ -135,6 +140,11 @@ class Node(Common):
         description="Its fixed address inside the subnet; the prefix may be left out.",
         examples=["192.168.10.13/24"],
     )
+    address6: leaves.Address6 | None = Field(
+        default=None,
+        description="A second fixed address, inside `network.ipv6.subnet`; the prefix may be left out.",
+        examples=["fd00:10::13"],
+    )
     mac: leaves.Mac | None = Field(
         default=None,
         description="MAC address of its Ethernet port; finds the right port, and the board on the wire.",
@@ -147,8 +157,41 @@ class Node(Common):
     )
 
 
+class Ipv6(Strict):
+    """IPv6 beside the network's own addresses."""
+
+    subnet: leaves.Subnet6 | None = Field(
+        default=None,
+        description="The subnet of the nodes' `address6`, beside an IPv4 `subnet` of the network.",
+        examples=["fd00:10::/64"],
+    )
+    gateway: leaves.IP6 | None = Field(
+        default=None,
+        description="The IPv6 router, for nodes with an `address6`; routers make themselves known unless `ra` is false.",
+        examples=["fd00:10::1"],
+    )
+    ra: leaves.Switch = Field(
+        default=True,
+        description="Accept router advertisements, and with them further addresses and routes.",
+        examples=[False],
+    )
+
+
+class Wifi(Strict):
+    """The wireless network of nodes with `link: wifi`."""
+
+    ssid: leaves.Ssid = Field(description="Its name.", examples=["lab"])
+    psk: leaves.Psk = Field(
+        description="Its key as 64 hex digits, from `wpa_passphrase SSID`, never the passphrase; it is on the cards of nodes with `link: wifi`.",
+        examples=["44116ea8...2a0a15ec"],
+    )
+    country: leaves.Country = Field(
+        description="The country whose rules the radio keeps to, as two letters.", examples=["DE"]
+    )
+
+
 class Network(Strict):
-    """The one wired network that all nodes are on."""
+    """The one network that all nodes are on."""
 
     subnet: leaves.Subnet = Field(description="The subnet of all nodes.", examples=["192.168.10.0/24"])
     gateway: leaves.IP | None = Field(
@@ -169,6 +212,16 @@ class Network(Strict):
     )
     vlan: leaves.Vlan | None = Field(
         default=None, description="VLAN id, if nodes are to tag their traffic.", examples=[10]
+    )
+    ipv6: Ipv6 = Field(
+        default=Ipv6(),
+        description="IPv6 beside the subnet, and router advertisements.",
+        examples=[{"subnet": "fd00:10::/64"}],
+    )
+    wifi: Wifi | None = Field(
+        default=None,
+        description="The wireless network of nodes with `link: wifi`.",
+        examples=[{"ssid": "lab", "psk": "44116ea8...2a0a15ec", "country": "DE"}],
     )
 
 
@@ -280,7 +333,7 @@ class ClusterFile(Strict):
     defaults: Defaults = Field(
         default=Defaults(), description="What every node gets unless it says otherwise."
     )
-    network: Network = Field(description="The wired network.")
+    network: Network = Field(description="The network of all nodes.")
     kubernetes: Kubernetes | None = Field(
         default=None, description="What the nodes join; without it they are plain machines."
     )

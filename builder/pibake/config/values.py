@@ -25,6 +25,7 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ADDRESS_HINT = "write it like 192.168.10.13/24"
+ADDRESS6_HINT = "write it like fd00:10::13/64"
 
 
 def _cached(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -70,6 +71,35 @@ def _address_hint(text: str) -> str:
     except ValueError:
         return ADDRESS_HINT
     return f"write {meant}: a leading 0 can mean octal" if plain != text else f"write {meant}"
+
+
+@_cached
+def subnet6(text: str) -> ipaddress.IPv6Network:
+    """Return an IPv6 subnet."""
+    found = subnet(text)
+    if not isinstance(found, ipaddress.IPv6Network):
+        raise Bad(f"{found} is an IPv4 subnet, and an IPv6 subnet belongs here", "write it like fd00:10::/64")
+    return found
+
+
+@_cached
+def address6(text: str) -> ipaddress.IPv6Address:
+    """Return an IPv6 address; a prefix may follow it, as with `address`."""
+    if _ip(text.partition("/")[0]) is None:
+        raise Bad(f"{show(text)} is not an IPv6 address with a prefix", ADDRESS6_HINT)
+    found = address(text)
+    if not isinstance(found, ipaddress.IPv6Address):
+        raise Bad(f"{found} is an IPv4 address, and an IPv6 address belongs here", ADDRESS6_HINT)
+    return found
+
+
+@_cached
+def ip6(text: str) -> ipaddress.IPv6Address:
+    """Return a bare IPv6 address, for a gateway."""
+    found = ip(text)
+    if not isinstance(found, ipaddress.IPv6Address):
+        raise Bad(f"{found} is an IPv4 address, and an IPv6 address belongs here", "write it like fd00:10::1")
+    return found
 
 
 @_cached

@@ -82,18 +82,18 @@ def _files(node: NodePlan, board: Board, boot_files: Collection[str]) -> Finding
 
 def _link(node: NodePlan, board: Board, system: System) -> Iterator[Finding]:
     """A node is on Wi-Fi if its plan says so, else on Ethernet."""
-    if getattr(node, "wifi", None) is not None:
+    if node.wifi is not None:
         if not board.wifi:
             yield refused(
                 f"{node.hostname} is to use Wi-Fi, which a {board.name} does not have",
-                "leave `wifi:` out and use its Ethernet port, or correct `board:`",
+                "leave `link: wifi` out and use its Ethernet port, or correct `board:`",
             )
         return
     if not board.ethernet:
-        if not node.wired.mac:
+        if not node.link.mac:
             yield refused(
                 f"{node.hostname} is a {board.name}, which has no Ethernet port",
-                f"give {node.hostname} `wifi:`, or the `mac:` of its USB Ethernet adapter",
+                f"give {node.hostname} `link: wifi`, or the `mac:` of its USB Ethernet adapter",
             )
         return
     releases = [kernel.release for kernel in system.kernels if kernel.release]

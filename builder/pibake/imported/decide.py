@@ -6,7 +6,7 @@ import ipaddress
 import re
 from typing import TYPE_CHECKING
 
-from pibake.config import names, rules, values
+from pibake.config import names, rules_network, values
 from pibake.config.problems import Bad, show
 from pibake.imported.values import Imported, Wifi
 from pibake.imported.wireless import pairwise_key
@@ -108,7 +108,7 @@ def _fitting(
     for _ in range(2):
         network = {"subnet": str(interface.network), **({"gateway": gateway} if gateway else {})}
         data = {"network": network, "nodes": [{"address": str(interface)}]}
-        problems = {problem.loc: problem for problem in rules.check(data, ())}
+        problems = {problem.loc: problem for problem in rules_network.check(data)}
         if problem := problems.get(("nodes", 0, "address")):
             draft.left(place, name, problem.message)
             return None, gateway

@@ -49,7 +49,7 @@ def render(
 
 def _config(node: NodePlan, member: Membership, secrets: Secrets, datastore: Secret | None) -> dict[str, Any]:
     """Return config.yaml: its keys are k3s' long flags without the dashes."""
-    config: dict[str, Any] = {"node-name": node.hostname, "node-ip": str(node.wired.address.ip)}
+    config: dict[str, Any] = {"node-name": node.hostname, "node-ip": str(node.link.address.ip)}
     if node.labels:
         config["node-label"] = [f"{key}={text}" for key, text in node.labels.items()]
     if member.taints:

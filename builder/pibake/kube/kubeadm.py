@@ -95,7 +95,7 @@ def _init(node: NodePlan, member: Membership, secrets: Secrets) -> dict[str, Any
             }
         ],
         "nodeRegistration": _registration(node, member),
-        "localAPIEndpoint": {"advertiseAddress": str(node.wired.address.ip), "bindPort": kubernetes.port},
+        "localAPIEndpoint": {"advertiseAddress": str(node.link.address.ip), "bindPort": kubernetes.port},
         **_timeouts(kubernetes),
     }
 
@@ -124,14 +124,14 @@ def _join(node: NodePlan, member: Membership, secrets: Secrets) -> dict[str, Any
         "nodeRegistration": _registration(node, member),
     }
     if member.part != KubeadmJoin(control_plane=False):
-        address = {"advertiseAddress": str(node.wired.address.ip), "bindPort": kubernetes.port}
+        address = {"advertiseAddress": str(node.link.address.ip), "bindPort": kubernetes.port}
         document |= {"controlPlane": {"localAPIEndpoint": address}, **_timeouts(kubernetes)}
     return document
 
 
 def _registration(node: NodePlan, member: Membership) -> dict[str, Any]:
     version = member.kubernetes.version
-    arguments = {"node-ip": str(node.wired.address.ip)}
+    arguments = {"node-ip": str(node.link.address.ip)}
     if node.labels:
         arguments["node-labels"] = ",".join(f"{key}={text}" for key, text in node.labels.items())
     registration: dict[str, Any] = {

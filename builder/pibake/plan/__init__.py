@@ -18,7 +18,7 @@ from pibake.plan.membership import (
     Server,
     part_name,
 )
-from pibake.plan.values import BaseRef, Host, NodePlan, Overlay, Plan, SshKey, User, Wired, node_json
+from pibake.plan.values import BaseRef, Host, Link, NodePlan, Overlay, Plan, SshKey, User, Wifi, node_json
 
 __all__ = [
     "BaseRef",
@@ -28,6 +28,7 @@ __all__ = [
     "KubeadmInit",
     "KubeadmJoin",
     "Kubernetes",
+    "Link",
     "Membership",
     "NodePlan",
     "Overlay",
@@ -36,7 +37,7 @@ __all__ = [
     "Server",
     "SshKey",
     "User",
-    "Wired",
+    "Wifi",
     "node_json",
     "part_name",
     "plan",

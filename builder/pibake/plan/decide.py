@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING
 
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
 from pibake.plan import members
-from pibake.plan.values import BaseRef, Host, NodePlan, Overlay, Plan, SshKey, User, Wired
+from pibake.plan.values import BaseRef, Host, Link, NodePlan, Overlay, Plan, SshKey, User, Wifi
 
 if TYPE_CHECKING:
     from pibake.config import Cluster
-    from pibake.config.model import Common, Network, Node
+    from pibake.config.model import ClusterFile, Common, Network, Node
     from pibake.config.model import User as WrittenUser
     from pibake.plan.membership import Kubernetes
 
 BOARD = "generic"
 LOCALE = "C.UTF-8"
 TIMEZONE = "Etc/UTC"
+LINK = "ethernet"
 
 
 def plan(cluster: Cluster) -> Plan:
     """Decide everything about every node."""
     file = cluster.file
     users = tuple(_user(user, cluster) for user in file.users)
-    hosts = tuple(_host(node, file.domain) for node in file.nodes)
+    hosts = tuple(host for node in file.nodes for host in _hosts(node, file.domain))
     shared = members.kubernetes(cluster)
     decide = _Decide(cluster, users, hosts, shared)
     sources = (*((cluster.source,) if cluster.source else ()), *cluster.files_read)
@@ -52,7 +53,7 @@ class _Decide:
         return NodePlan(
             hostname=short,
             fqdn=f"{short}.{domain}",
-            wired=_wired(node, self.cluster.file.network, domain),
+            link=_link(node, self.cluster.file.network, domain),
             role=members.role(self.cluster, node),
             member=members.membership(self.cluster, self.kubernetes, node),
             labels=MappingProxyType(labels),
@@ -65,6 +66,7 @@ class _Decide:
             locale=node.locale or defaults.locale or LOCALE,
             timezone=node.timezone or defaults.timezone or TIMEZONE,
             hosts=self.hosts,
+            wifi=_wifi(node, self.cluster.file),
         )
 
     def base(self, node: Common, defaults: Common) -> BaseRef:
@@ -81,22 +83,39 @@ class _Decide:
         return tuple(Overlay(name, self.cluster.overlays[name]) for name in names)
 
 
-def _wired(node: Node, network: Network, domain: str) -> Wired:
+def _link(node: Node, network: Network, domain: str) -> Link:
     fallback = (network.gateway,) if network.gateway else ()
     servers = network.dns if network.dns is not None else fallback
-    return Wired(
+    return Link(
         address=ipaddress.ip_interface((node.address, network.subnet.prefixlen)),
         gateway=network.gateway,
         nameservers=tuple(str(server) for server in servers),
         search=network.search if network.search is not None else (domain,),
         vlan=network.vlan,
         mac=node.mac or "",
+        address6=_interface6(node, network),
+        gateway6=network.ipv6.gateway if node.address6 else None,
+        ra=network.ipv6.ra,
     )
 
 
-def _host(node: Node, domain: str) -> Host:
+def _interface6(node: Node, network: Network) -> ipaddress.IPv6Interface | None:
+    if node.address6 is None or network.ipv6.subnet is None:
+        return None
+    return ipaddress.IPv6Interface((node.address6, network.ipv6.subnet.prefixlen))
+
+
+def _wifi(node: Node, file: ClusterFile) -> Wifi | None:
+    written = file.network.wifi
+    if written is None or (node.link or file.defaults.link or LINK) != "wifi":
+        return None
+    return Wifi(written.ssid, written.psk, written.country)
+
+
+def _hosts(node: Node, domain: str) -> tuple[Host, ...]:
     short = node.hostname.partition(".")[0]
-    return Host(str(node.address), f"{short}.{domain}", short)
+    addresses = [node.address, *([node.address6] if node.address6 else [])]
+    return tuple(Host(str(address), f"{short}.{domain}", short) for address in addresses)
 
 
 def _user(user: WrittenUser, cluster: Cluster) -> User:

@@ -1,4 +1,4 @@
-"""The values of a plan: frozen, typed, and with no secret but password hashes, which `to_json` leaves out."""
+"""The values of a plan: frozen, typed, with no secret but password hashes and a Wi-Fi key, which `to_json` leaves out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pibake.plan.membership import Kubernetes, Membership
+    from pibake.secret import Secret
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
@@ -63,8 +64,12 @@ class Overlay:
 
 
 @dataclass(frozen=True)
-class Wired:
-    """The Ethernet port: fixed address, routes, resolver; an empty `mac` means whichever port there is."""
+class Link:
+    """The port with the fixed address, its routes and resolver.
+
+    `mac` is the Ethernet port's, empty where not known. `address6` is a second address beside an IPv4 `address`, and
+    `ra` whether router advertisements are accepted.
+    """
 
     address: Interface
     gateway: Address | None
@@ -72,11 +77,33 @@ class Wired:
     search: tuple[str, ...]
     vlan: int | None
     mac: str
+    address6: ipaddress.IPv6Interface | None = None
+    gateway6: ipaddress.IPv6Address | None = None
+    ra: bool = True
+
+    @property
+    def addresses(self) -> tuple[Interface, ...]:
+        """Both addresses, or the one there is."""
+        return (self.address, self.address6) if self.address6 else (self.address,)
+
+    @property
+    def gateways(self) -> tuple[Address, ...]:
+        """The routers of both addresses, as far as there are any."""
+        return tuple(gateway for gateway in (self.gateway, self.gateway6) if gateway)
+
+
+@dataclass(frozen=True)
+class Wifi:
+    """The wireless network a node is on: its name, its key (64 hex digits), and the country as two letters."""
+
+    ssid: str
+    psk: Secret
+    country: str
 
 
 @dataclass(frozen=True)
 class Host:
-    """One line of /etc/hosts."""
+    """A node's address in /etc/hosts, and its names."""
 
     address: str
     fqdn: str
@@ -87,13 +114,14 @@ class Host:
 class NodePlan:
     """Everything that makes a node this node.
 
-    `serial` is the low 8 hex digits, empty where not known; `memory` is in MiB, 0 where not known. Every node can be
-    a key of a dict; what all nodes share is left out of its hash.
+    `serial` is the low 8 hex digits, empty where not known; `memory` is in MiB, 0 where not known. With `wifi` its link
+    is the Wi-Fi port, otherwise an Ethernet port. Every node can be a key of a dict; what all nodes share is left out of
+    its hash.
     """
 
     hostname: str
     fqdn: str
-    wired: Wired
+    link: Link
     role: str
     labels: Mapping[str, str] = field(hash=False)
     board: str
@@ -106,6 +134,7 @@ class NodePlan:
     hosts: tuple[Host, ...] = field(hash=False)
     member: Membership | None = None
     memory: int = 0
+    wifi: Wifi | None = None
 
     @property
     def image_name(self) -> str:
@@ -148,17 +177,21 @@ class Plan:
 
 def node_json(node: NodePlan) -> dict[str, Any]:
     """Return one node as JSON values, as in `Plan.to_json`."""
-    wired = node.wired
+    link = node.link
     return {
         "hostname": node.hostname,
         "fqdn": node.fqdn,
         "image": node.image_name,
-        "address": str(wired.address),
-        "gateway": str(wired.gateway) if wired.gateway else None,
-        "nameservers": list(wired.nameservers),
-        "search": list(wired.search),
-        "vlan": wired.vlan,
-        "mac": wired.mac or None,
+        "address": str(link.address),
+        "gateway": str(link.gateway) if link.gateway else None,
+        "nameservers": list(link.nameservers),
+        "search": list(link.search),
+        "address6": str(link.address6) if link.address6 else None,
+        "gateway6": str(link.gateway6) if link.gateway6 else None,
+        "ra": link.ra,
+        "wifi": {"ssid": node.wifi.ssid, "country": node.wifi.country} if node.wifi else None,
+        "vlan": link.vlan,
+        "mac": link.mac or None,
         "serial": node.serial or None,
         "role": node.role,
         "labels": dict(node.labels),
