@@ -1,4 +1,4 @@
-"""What a golden image holds beside the base so that its nodes can join: Kubernetes itself, and container images."""
+"""What a golden image holds beside the base: Kubernetes and container images, and units that a base lacks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pibake.bases import Base
     from pibake.cache import Cache
     from pibake.progress import Progress
+    from pibake.system import System
     from pibake.web import Policy
 
 K3S_IMAGES = "var/lib/rancher/k3s/agent/images"
@@ -27,6 +28,8 @@ IMAGES = "var/lib/pibake/images"
 MANIFESTS = "var/lib/pibake/manifests"
 RELEASE = "usr/local/lib/pibake/kubernetes-release"
 """Tells `pibake-install` which release to get ready for, before the seed is there."""
+IN_THE_WAY = ("regenerate_ssh_host_keys.service", "sshswitch.service")
+"""Raspberry Pi OS: makes new host keys in place of the card's, and turns SSH off where nobody asked for it."""
 WANTS = "etc/systemd/system/multi-user.target.wants"
 
 
@@ -79,16 +82,53 @@ def obtain(
     raise PibakeError(f"there is no distribution {kubernetes.distribution!r}; there are k3s and kubeadm")
 
 
+def with_seed_unit(payload: Payload, system: System, cache: Cache) -> Payload:
+    """Add the unit that takes a seed apart on a system whose cloud-init cannot, or which has none.
+
+    What would come between is taken out of the way: units that ask questions or make host keys of their own, and a
+    machine-id that all nodes would share (systemd makes one where the file is empty: machine-id(5)).
+    """
+    # CentOS 7 has no Python 3: a plain machine there is told how it goes by a shell script
+    names = ("seed", *(() if payload.key else ("node",)), *(() if system.python else ("shell",)))
+    have = {file.path for file in _overlays(*names)}
+    files = [*(file for file in payload.files if file.path not in have), *_overlays(*names)]
+    files.append(PayloadFile("etc/machine-id", _empty(cache), 0o444, sha256(_empty(cache))))
+    links = {
+        **payload.links,
+        **_enabled("pibake-join.service"),
+        **_enabled("pibake-seed.service", "sysinit.target"),
+        "var/lib/dbus/machine-id": "/etc/machine-id",
+        **{f"etc/systemd/system/{unit}": "/dev/null" for unit in (*system.wizard, *IN_THE_WAY)},
+    }
+    return replace(payload, files=tuple(files), links=links)
+
+
 def _with_overlays(payload: Payload, distribution: str) -> Payload:
     """Add pibake's own files that are the same on every member, with the joining unit enabled."""
-    files = [
-        _file(path.parent.relative_to(root).as_posix(), path, 0o755 if path.stat().st_mode & 0o100 else 0o644)
-        for root in (resources.path("overlays", name) for name in ("node", "kubernetes", distribution))
+    files = _overlays("node", "kubernetes", distribution)
+    return replace(
+        payload,
+        files=(*payload.files, *files),
+        links={**payload.links, **_enabled("pibake-join.service")},
+    )
+
+
+def _overlays(*names: str) -> list[PayloadFile]:
+    """Return the files of pibake's own overlays; a later one's take the place of an earlier one's."""
+    files = {
+        path.relative_to(root): _file(
+            path.parent.relative_to(root).as_posix(), path, 0o755 if path.stat().st_mode & 0o100 else 0o644
+        )
+        for root in (resources.path("overlays", name) for name in names)
         for path in sorted(root.rglob("*"))
         if path.is_file()
-    ]
-    links = {**payload.links, f"{WANTS}/pibake-join.service": "/etc/systemd/system/pibake-join.service"}
-    return replace(payload, files=(*payload.files, *files), links=links)
+    }
+    return list(files.values())
+
+
+def _enabled(unit: str, target: str = "multi-user.target") -> dict[str, str]:
+    """Return the link that `systemctl enable` would make."""
+    return {f"etc/systemd/system/{target}.wants/{unit}": f"/etc/systemd/system/{unit}"}
 
 
 def _k3s(kubernetes: Kubernetes, cache: Cache, progress: Progress, policy: Policy | None) -> Payload:
@@ -120,9 +160,13 @@ def _k3s(kubernetes: Kubernetes, cache: Cache, progress: Progress, policy: Polic
 
 def _import_once(cache: Cache) -> PayloadFile:
     """Return the marker that makes k3s remember which archives it has imported, instead of doing it at every start."""
-    empty = made(cache.root / "kubernetes") / "empty"
-    empty.touch()
-    return PayloadFile(f"{K3S_IMAGES}/.cache.json", empty, 0o644, sha256(empty))
+    return PayloadFile(f"{K3S_IMAGES}/.cache.json", _empty(cache), 0o644, sha256(_empty(cache)))
+
+
+def _empty(cache: Cache) -> Path:
+    path = made(cache.root / "kubernetes") / "empty"
+    path.touch()
+    return path
 
 
 def _early(payload: Payload, kubernetes: Kubernetes, cache: Cache) -> Payload:
@@ -130,8 +174,7 @@ def _early(payload: Payload, kubernetes: Kubernetes, cache: Cache) -> Payload:
     release = made(cache.root / "kubernetes") / f"release-{kubernetes.version}"
     release.write_text(f"{kubernetes.version}\n")
     files = (*payload.files, PayloadFile(RELEASE, release, 0o644, sha256(release)))
-    links = {**payload.links, f"{WANTS}/pibake-install.service": "/etc/systemd/system/pibake-install.service"}
-    return replace(payload, files=files, links=links)
+    return replace(payload, files=files, links={**payload.links, **_enabled("pibake-install.service")})
 
 
 def _kubeadm(brought: bundle.Bundle) -> Payload:

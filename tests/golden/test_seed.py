@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.seeding import on
 
 from pibake.seed import seed
 from pibake.tree import File, Tree
@@ -35,7 +36,7 @@ def test_the_seed_is_as_it_was(name: str, plain_node: NodePlan, *, update_golden
         node = dataclasses.replace(node, link=link)
         overlay, path = Tree({"etc/motd": File(b"hello\n")}), "current/cmdline.txt"
     keys = {user.name: [key.text for key in user.ssh_keys] for user in node.users}
-    tree = seed(node, keys, overlay, cmdline=CMDLINE, cmdline_path=path, epoch=1_700_000_000).tree
+    tree = seed(node, keys, overlay, **on(CMDLINE, path), epoch=1_700_000_000).tree
     shown = {path: readable(file) for path, file in tree}
     if update_golden:
         Tree({path: File(text.encode()) for path, text in shown.items()}).write(HERE / name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 import yaml
+from tests.seeding import on
 from tests.tools.nodes import NETWORKS
 
 from pibake.image import table
@@ -40,7 +41,7 @@ def cloud_init(debian_13: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def render(node: NodePlan) -> Tree:
     keys = {user.name: [key.text for key in user.ssh_keys] for user in node.users}
-    return seed(node, keys, Tree(), cmdline="", cmdline_path="cmdline.txt", epoch=0).tree
+    return seed(node, keys, Tree(), **on(""), epoch=0).tree
 
 
 def judged(cloud_init: Path, user_data: Path) -> subprocess.CompletedProcess[str]:

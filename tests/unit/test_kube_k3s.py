@@ -22,6 +22,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from tests.seeding import on
 
 from pibake import config, identity, kube, resources
 from pibake.identity import Secrets, Wanted
@@ -131,7 +132,7 @@ def cards(folder: Path, text: str = CLUSTER, extras: kube.Extras | None = None) 
         made[node.hostname] = Card(
             seed(
                 node, keys, Tree(), secrets=issued(), extras=extras or kube.Extras(),
-                cmdline="root=LABEL=writable", cmdline_path="cmdline.txt", epoch=int(NOW.timestamp()),
+                **on("root=LABEL=writable"), epoch=int(NOW.timestamp()),
             )
         )  # fmt: skip
     return made

@@ -22,6 +22,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from tests.seeding import on
 
 from pibake import config, identity
 from pibake.identity import Secrets, Wanted
@@ -140,7 +141,7 @@ def cards(folder: Path, version: str, text: str = CLUSTER) -> dict[str, Card]:
         keys = {user.name: [key.text for key in user.ssh_keys] for user in node.users}
         made[node.hostname] = Card(
             seed(
-                node, keys, Tree(), secrets=issued(), cmdline="root=LABEL=writable", cmdline_path="cmdline.txt",
+                node, keys, Tree(), secrets=issued(), **on("root=LABEL=writable"),
                 epoch=int(NOW.timestamp()),
             )
         )  # fmt: skip
@@ -352,7 +353,7 @@ def test_a_hostname_that_looks_like_something_else_stays_a_name(tmp_path: Path, 
     made = identity.issue(Wanted("lab", "kubeadm", {name: "agent"}), issued(), NOW)
     node = plan(config.load(path, bases=("debian-13",))).node(name)
     rendered = seed(
-        node, {"ops": [KEY]}, Tree(), secrets=made, cmdline="x", cmdline_path="cmdline.txt", epoch=0
+        node, {"ops": [KEY]}, Tree(), secrets=made, **on("x"), epoch=0
     ).secret[f"{FOLDER}/join.yaml"].data.decode()  # fmt: skip
     assert yaml.safe_load(rendered)["nodeRegistration"]["name"] == name
     plain = [

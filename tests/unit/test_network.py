@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
+from tests.seeding import on
 from tests.tools.nodes import MAC, NETWORKS, PSK, SECOND, linked, on_wifi
 
 from pibake import network
@@ -182,8 +183,7 @@ def test_the_seed_of_a_node_on_wifi_tells_the_radio_its_country_and_shows_the_ke
         on_wifi(plain_node),
         {"ops": [], "bob": []},
         Tree(),
-        cmdline=given,
-        cmdline_path="cmdline.txt",
+        **on(given),
         epoch=1,
     ).tree
     said = texts(Tree({path: file for path, file in tree if path != "pibake-secrets.tar"}))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.seeding import on
 
 from pibake.errors import PibakeError
 from pibake.plan import NodePlan, User
@@ -34,8 +35,7 @@ def render(subject: NodePlan, overlays: Tree | None = None, epoch: int = 1_700_0
         subject,
         keys,
         overlays or Tree(),
-        cmdline="root=LABEL=writable",
-        cmdline_path="cmdline.txt",
+        **on("root=LABEL=writable"),
         epoch=epoch,
     )
 

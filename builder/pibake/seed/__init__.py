@@ -1,0 +1,163 @@
+"""The seed: the few files that make a golden image one particular node.
+
+`seed` turns a NodePlan into a Tree for the boot partition. What the image's system is decides by which vehicle it gets
+onto the node: cloud-init's NoCloud data source reads user-data, meta-data and network-config (cloud-init documentation,
+"NoCloud"); where there is no cloud-init, or where it cannot pass on a node's network, `pibake-seed.service` of the golden
+image lays an archive over the root file system. Values in, values out: nothing here touches a disk, a clock or the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pibake import fit, kube, network, resources
+from pibake.errors import PibakeError
+from pibake.progress import size
+from pibake.seed import accounts, cloud, own
+from pibake.seed.archive import FILES_FILE, SECRETS_FILE, tar
+from pibake.seed.cmdline import CGROUP_FLAGS, kernel_cmdline
+from pibake.system import Network
+from pibake.tree import File, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pibake.identity import Secrets
+    from pibake.plan import NodePlan
+    from pibake.system import System
+
+__all__ = ["CGROUP_FLAGS", "FILES_FILE", "LARGEST_FILES", "SECRETS_FILE", "Seed", "Vehicle", "early", "kernel_cmdline", "seed",
+           "vehicle"]  # fmt: skip
+
+LARGEST_FILES = 512 << 10
+"""Bytes of overlay files a seed carries: it lies on a small boot partition, and is read before anything else runs."""
+SEED_ID = "etc/pibake/seed-id"
+
+
+class Vehicle(StrEnum):
+    """What configures a node at its first boot."""
+
+    CLOUD_INIT = "cloud-init"
+    FILES = "files"
+
+
+@dataclass(frozen=True)
+class Seed:
+    """The files of a seed, and the instance-id they carry: the same content, the same id.
+
+    `public` is what the files of the seed put onto the node, `secret` what stands in `pibake-secrets.tar`: another
+    sink than a card can put either in place by itself.
+    """
+
+    tree: Tree
+    instance_id: str
+    public: Tree
+    secret: Tree
+
+
+def vehicle(system: System) -> Vehicle:
+    """Return what configures nodes of a system."""
+    return Vehicle.CLOUD_INIT if system.cloud_init else Vehicle.FILES
+
+
+def early(node: NodePlan, system: System) -> bool:
+    """Return whether a node needs `pibake-seed.service` in its golden image.
+
+    On Wi-Fi it does: its key would otherwise stay on the boot partition, in the network-config that cloud-init reads there.
+    """
+    cloud_init = system.cloud_init
+    return cloud_init is None or node.wifi is not None or bool(network.unfit(node, cloud_init))
+
+
+def seed(
+    node: NodePlan,
+    keys: Mapping[str, Sequence[str]],
+    overlays: Tree,
+    *,
+    system: System,
+    boot: Mapping[str, str],
+    secrets: Secrets | None = None,
+    extras: kube.Extras = kube.Extras(),  # noqa: B008 - immutable
+    epoch: int,
+) -> Seed:
+    """Render the seed of one node.
+
+    Args:
+        node: what the node is.
+        keys: public SSH keys (authorized_keys lines) by user name.
+        overlays: files laid over the root file system, from the node's overlays.
+        system: what the base's image says of its system.
+        boot: the texts of `system.config` and `system.cmdlines` as they stand on the boot partition.
+        secrets: what was issued for the cluster; without, the node makes its own host keys, and can be no member.
+        extras: further files with credentials, for members.
+        epoch: unix time the node's clock starts from at the earliest.
+
+    Raises:
+        PibakeError: the overlays are too large for a seed, or nothing there can configure the node's network.
+    """
+    member = kube.render(node, secrets, extras) if node.member and secrets else kube.Rendered(Tree(), Tree())
+    files = overlays | own.files(node, secrets) | member.public
+    secret = own.secret(node, secrets) | member.secret
+    _fits(node, files)
+    wires = network.files(node, system.network) if early(node, system) else Tree()
+    # a Wi-Fi key leaves the boot partition with the other secrets
+    secret |= Tree({path: file for path, file in wires if node.wifi and not file.mode & 0o077})
+    wires = Tree({path: file for path, file in wires if path not in secret.files})
+    parts: dict[str, bytes] = {}
+    if system.cloud_init:
+        # a member's golden image has the joining unit already, as has every one with the unit that takes the seed apart
+        program = (
+            Tree() if node.member or early(node, system) else Tree.read(resources.path("overlays", "node"))
+        )
+        parts |= cloud.files(node, keys, files | program, secret, system, early=early(node, system))
+        laid = wires
+    else:
+        laid = wires | accounts.files(node, keys, system) | files
+    packed = {SECRETS_FILE: tar(secret)} if len(secret) else {}
+    identity = hashlib.sha256(b"\0".join([*parts.values(), tar(laid), *packed.values()])).hexdigest()
+    instance_id = f"pibake-{identity[:16]}"
+    if len(laid):
+        packed[FILES_FILE] = tar(laid | Tree({SEED_ID: File(f"{instance_id}\n".encode())}))
+    if system.cloud_init:
+        parts["meta-data"] = resources.render(
+            "cloud-init/meta-data.j2", node=node, instance_id=instance_id
+        ).encode()
+    texts = {path: kernel_cmdline(boot[path], epoch, _words(node, system)) for path in system.cmdlines}
+    config = fit.config_txt(boot[system.config], node, system)
+    if config != boot[system.config]:
+        texts[system.config] = config
+    tree = Tree(
+        {
+            **{path: File(data) for path, data in parts.items()},
+            **{path: File(text.encode()) for path, text in texts.items()},
+            **{path: File(data, 0o600) for path, data in packed.items()},
+        }
+    )
+    return Seed(tree, instance_id, files | laid, secret)
+
+
+def _words(node: NodePlan, system: System) -> tuple[str, ...]:
+    """Return what the kernel command line needs for the network.
+
+    Programs that know ports by their full names only, as all but three do, find a port without a known MAC address by the
+    kernel's own name for it, which udev is told to leave (systemd.net-naming-scheme(7)).
+    """
+    by_pattern = system.network in {Network.NETPLAN, Network.NETWORKD, Network.NETWORK_MANAGER}
+    written = early(node, system)
+    if not written and system.cloud_init:
+        by_pattern = system.cloud_init.renders[0] is Network.NETPLAN
+    named = () if by_pattern or node.link.mac or node.wifi else ("net.ifnames=0",)
+    return (*network.kernel_words(node), *named)
+
+
+def _fits(node: NodePlan, files: Tree) -> None:
+    total = sum(len(file.data) for _, file in files)
+    if total > LARGEST_FILES:
+        raise PibakeError(
+            f"the overlays of {node.hostname} hold {size(total)}; a seed carries {size(LARGEST_FILES)} at most",
+            "overlays in a seed are for configuration files; take large files out of: "
+            + ", ".join(overlay.name for overlay in node.overlays),
+        )
