@@ -69,37 +69,11 @@ def debian_13() -> Path:
 
 @pytest.fixture(scope="session")
 def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image in the layout of Ubuntu's for the Pi, small: MBR, FAT with the firmware's texts, ext4."""
-    folder = tmp_path_factory.mktemp("base")
-    image = folder / "small.img"
-    fat = folder / "boot.fat"
-    boot = {
-        "config.txt": "[all]\narm_64bit=1\nkernel=vmlinuz\ninitramfs initrd.img followkernel\ncmdline=cmdline.txt\n",
-        "cmdline.txt": "console=serial0,115200 console=tty1 root=LABEL=writable rootfstype=ext4 rootwait fixrtc\n",
-        "vmlinuz": "kernel " * 20000,
-        "initrd.img": "initrd " * 20000,
-    }
-    with fat.open("wb") as file:
-        file.truncate(40 << 20)
-    tool("mkfs.vfat", "-F", "32", "-n", "system-boot", fat)
-    for name, text in boot.items():
-        (folder / name).write_text(text)
-        tool("mcopy", "-i", fat, folder / name, "::")
-    with image.open("wb") as file:
-        file.truncate(128 << 20)
-    table = (
-        "label: dos\nlabel-id: 0x12345678\nstart=2048, size=81920, type=c, bootable\nstart=83968, type=83\n"
-    )
-    tool("sfdisk", "--quiet", image, stdin=table)
-    root = folder / "root"
-    (root / "etc").mkdir(parents=True)
-    (root / "etc/os-release").write_text('PRETTY_NAME="Small"\n')
-    (root / "data").write_bytes(os.urandom(8 << 20))
-    offset = 83968 * 512
-    tool("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-L", "writable", "-d", root, "-E", f"offset={offset}", image,
-         str(((128 << 20) - offset) // 4096))  # fmt: skip
-    tool("dd", f"if={fat}", f"of={image}", "bs=1M", "seek=1", "conv=notrunc,sparse", "status=none")
-    return image
+    """An image in the layout of Ubuntu's for the Pi, small, with some data that does not compress."""
+    from tests.tools import layouts
+
+    path = tmp_path_factory.mktemp("base") / "small.img"
+    return layouts.make("ubuntu-24.04", path, root={"data": os.urandom(8 << 20)})
 
 
 def tool(*argv: str | Path, stdin: str = "") -> str:

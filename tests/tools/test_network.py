@@ -295,7 +295,7 @@ def test_network_manager_reads_its_profiles_without_a_warning(
 
 
 @pytest.mark.parametrize(
-    "ssid", ["lab", "my lab", "12;34", "café", '"quoted"', "back\\slash", " lead", "trail "]
+    "ssid", ["lab", "my lab", "12;34", "café", '"quoted"', "back\\slash", 'a"#b"c', " lead", "trail "]
 )
 def test_network_manager_and_wpa_supplicant_read_any_wifi_name(
     programs: Path, plain_node: NodePlan, ssid: str, tmp_path: Path

@@ -24,13 +24,15 @@ network:
   dns: [192.168.10.1, 1.1.1.1]
   search: [lab.example]
   vlan: 10
+  ipv6: {{subnet: fd00:10::/64, gateway: fd00:10::1, ra: false}}
+  wifi: {{ssid: 12345, psk: {"4" * 64}, country: DE}}
 users:
   - name: ops
     ssh_keys: ["{KEY}", {{file: ~/.ssh/id_ed25519.pub}}, {{url: https://github.com/me.keys}}]
     sudo: true
     groups: [video]
 nodes:
-  - {{hostname: node3, address: 192.168.10.13/24, role: server, labels: {{disk: ssd, fast: true, rack: 7}}}}
+  - {{hostname: node3, address: 192.168.10.13/24, role: server, labels: {{disk: ssd, fast: true, rack: 7}}, address6: fd00:10::13/64, link: wifi}}
   - {{hostname: node4.lab.example, address: 192.168.10.14, serial: 12345678, mac: dc:a6:32:01:02:03}}
   - hostname: node5
     address: 192.168.10.15

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Everything outside YAML 1.2's c-printable (section 5.1)."""
-SECRET_LINE = re.compile(r"(?i)(?:pas+w|pwd|passphrase|secret|token|private)[\w-]*[\"']?\s*:\s*()\S")
+SECRET_LINE = re.compile(
+    r"(?i)(?:(?:pas+w|pwd|passphrase|psk|shared|secret|token|private)[\w-]*|\bkey)[\"']?\s*:\s*()\S"
+)
 
 GLUED = re.compile(r"\s*(?:- +)*[\w-]+(:)[^\s/:]")
 """A key whose colon touches its value, which YAML takes for one long word."""
