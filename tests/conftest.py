@@ -73,7 +73,7 @@ def small_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tools import layouts
 
     path = tmp_path_factory.mktemp("base") / "small.img"
-    return layouts.make("ubuntu-24.04", path, root={"data": os.urandom(8 << 20)})
+    return layouts.make("ubuntu-24.04", path, root={"data": os.urandom(8 << 20)}, size=40)
 
 
 def tool(*argv: str | Path, stdin: str = "") -> str:

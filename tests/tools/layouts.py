@@ -63,9 +63,14 @@ def make(
     boot: Mapping[str, Content | None] | None = None,
     root: Mapping[str, Content | None] | None = None,
     label: str | None = None,
+    size: int | None = None,
 ) -> Path:
-    """Make the image `name`, one of NAMES; files of `boot` and `root` go over its own, and None takes one away."""
+    """Make the image `name`, one of NAMES; files of `boot` and `root` go over its own, and None takes one away.
+
+    `size` is that of the boot partition in MiB, where a test needs a smaller one than the vendor's.
+    """
     layout = LAYOUTS[name]()
+    layout.size = size or layout.size
     tree = {**_system(layout), **layout.root, **(root or {})}
     firmware = {**dict.fromkeys(FIRMWARE, "firmware"), **layout.boot, **(boot or {})}
     first, second = layout.start, layout.start + layout.size
