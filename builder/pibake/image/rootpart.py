@@ -60,7 +60,9 @@ class RootPart:
         tail = MIB if self.label == "gpt" else 0  # for the second table at the end of the disk
         while (now := ext4.state(self.path)).free < free or now.inodes < inodes:
             lacking = max(free - now.free, 128 * MIB if now.inodes < inodes else 0)
-            end = self.start + now.size + lacking + lacking // 50 + tail
+            # resize2fs leaves out a last group of blocks that is too small for its own tables: from what was asked for
+            # the last time on, so that each turn asks for more
+            end = self.start + self.path.stat().st_size + lacking + lacking // 50 + tail
             ext4.resize(self.path, -(-end // GRAIN) * GRAIN - tail - self.start, epoch=self.epoch)
 
     def put_behind_boot(self, base: Path, image: Path, meter: Meter) -> None:

@@ -121,10 +121,10 @@ def seed(
     instance_id = f"pibake-{identity[:16]}"
     if len(laid):
         packed[FILES_FILE] = tar(laid | Tree({SEED_ID: File(f"{instance_id}\n".encode())}))
-    if system.cloud_init:
-        parts["meta-data"] = resources.render(
-            "cloud-init/meta-data.j2", node=node, instance_id=instance_id
-        ).encode()
+    # cloud-init reads it; on every card it tells a reader whose seed this is, and which
+    parts["meta-data"] = resources.render(
+        "cloud-init/meta-data.j2", node=node, instance_id=instance_id
+    ).encode()
     texts = {path: kernel_cmdline(boot[path], epoch, _words(node, system)) for path in system.cmdlines}
     config = fit.config_txt(boot[system.config], node, system)
     if config != boot[system.config]:
