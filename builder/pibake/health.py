@@ -42,7 +42,7 @@ def judge(report: Mapping[str, Any], manifest: Mapping[str, Any], *, disk_bytes:
         _equal("time zone", report["timezone"], node["timezone"]),
         _equal("systemd", report["system"], "running"),
         _none("failed units", [f"{unit}: {log.strip()}" for unit, log in report["failed_units"].items()]),
-        *_cloud_init(report["cloud_init"], manifest["instance_id"]),
+        *_seed(report, manifest),
         *_host_key(report["host_keys"], manifest.get("host_key")),
         _join(report["join"], node.get("member")),
         _clock(report["clock"], manifest["source_date_epoch"]),
@@ -69,6 +69,8 @@ def _network(report: Mapping[str, Any], node: Mapping[str, Any]) -> list[Check]:
     seen = ", ".join(f"{address} on {link}" for address, link in have.items()) or "none"
     gateways = [route["via"] for route in report["routes"] if route["to"] == "default" and route["via"]]
     checks = [Check("address", seen, "" if node["address"] in have else f"expected {node['address']}")]
+    if address6 := node.get("address6"):
+        checks.append(Check("IPv6 address", seen, "" if address6 in have else f"expected {address6}"))
     if node["gateway"]:
         checks.append(_equal("default route", ", ".join(gateways) or "none", node["gateway"]))
     servers = ", ".join(report["dns"]["servers"])
@@ -119,12 +121,19 @@ def _cmdline(report: Mapping[str, Any]) -> Check:
     return Check("kernel flags", seen or "none", f"not exactly once: {', '.join(wrong)}" if wrong else "")
 
 
+def _seed(report: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[Check]:
+    """Judge what applied the seed; manifests from before there was a choice say nothing, and mean cloud-init."""
+    if manifest.get("vehicle", "cloud-init") == "cloud-init":
+        return _cloud_init(report["cloud_init"], manifest["instance_id"])
+    return [_equal("seed", report["seed_id"] or "none", manifest["instance_id"])]
+
+
 def _cloud_init(state: Mapping[str, Any], instance_id: str) -> list[Check]:
     source = state["datasource"] or "none"
     return [
         Check(
             "cloud-init",
-            f"{state['version']}, {source}",
+            f"{state['version'] or 'not installed'}, {source}",
             "" if "NoCloud" in source else "it did not find the seed on the boot partition",
         ),
         _equal("instance-id", state["instance_id"], instance_id),
@@ -175,8 +184,12 @@ def _growth(root_bytes: int, disk_bytes: int) -> Check:
 def timings(report: Mapping[str, Any], show: Callable[[str, str], None]) -> None:
     """Show the boot's timings, name and value at a time."""
     times = report["timings"]
-    show("cloud-init done", f"{times['kernel_to_cloud_init_done']:.1f} s after the kernel started")
-    show("system running", f"{times['kernel_to_system_running']:.1f} s after the kernel started")
+    for name, mark in (
+        ("cloud-init done", "kernel_to_cloud_init_done"),
+        ("system running", "kernel_to_system_running"),
+    ):
+        if times[mark] is not None:
+            show(name, f"{times[mark]:.1f} s after the kernel started")
     for line in times["slowest_units"][:3]:
         duration, _, unit = line.strip().rpartition(" ")
         show("slow unit", f"{unit} took {duration}")

@@ -2,6 +2,7 @@
 
 Delivered by `pibake boot` and by nothing else. Needs only the standard library of the guest's Python (3.6 on
 Ubuntu 18.04), and no network. Each line is one object: {"progress": ...} while it waits, {"report": ...} at the end.
+Arguments: seconds that the node may wait for others, and what applies its seed, `cloud-init` or `files`.
 """
 
 import base64
@@ -56,27 +57,25 @@ def send(port, **message):
     port.flush()
 
 
-def wait(port):
-    """Wait until systemd has nothing left to start and cloud-init has ended; tell the host how far it is."""
+def wait(port, vehicle):
+    """Wait until systemd has nothing left to start, cloud-init included; tell the host how far it is."""
     marks = {}
     shown = None
-    while uptime() < BOOT_LIMIT:
-        status = content("/run/cloud-init/status.json")
-        stage = (json.loads(status).get("v1") or {}).get("stage") if status else "cloud-init"
+    while "systemd" not in marks and uptime() < BOOT_LIMIT:
         state = output("systemctl", "is-system-running") or "unknown"
-        finished = os.path.exists("/run/cloud-init/result.json")
-        for name, reached in (
-            ("cloud_init", finished),
-            ("systemd", state in {"running", "degraded", "maintenance"}),
-        ):
-            if reached:
-                marks.setdefault(name, uptime())
-        now = "systemd: %s, cloud-init: %s" % (state, "done" if finished else stage or "between stages")
+        if state in {"running", "degraded", "maintenance"}:
+            marks["systemd"] = uptime()
+        now = "systemd: %s" % state
+        if vehicle == "cloud-init":
+            status = content("/run/cloud-init/status.json")
+            stage = (json.loads(status).get("v1") or {}).get("stage") if status else "cloud-init"
+            finished = os.path.exists("/run/cloud-init/result.json")
+            if finished:
+                marks.setdefault("cloud_init", uptime())
+            now += ", cloud-init: %s" % ("done" if finished else stage or "between stages")
         if now != shown:
             send(port, progress=now, uptime=uptime())
             shown = now
-        if len(marks) == 2:
-            break
         time.sleep(0.5)
     wait_for_join(port, float(sys.argv[1]))
     return marks
@@ -207,7 +206,7 @@ def digest(*folders):
     return found
 
 
-def report(marks):
+def report(marks, vehicle):
     root = os.statvfs("/")
     return {
         "hostname": socket.gethostname(),
@@ -228,7 +227,8 @@ def report(marks):
         "cmdline": content("/proc/cmdline").strip(),
         "system": output("systemctl", "is-system-running"),
         "failed_units": failed_units(),
-        "cloud_init": cloud_init(),
+        "cloud_init": cloud_init() if vehicle == "cloud-init" else None,
+        "seed_id": content("/var/lib/pibake/seed-id").strip(),
         "join": json.loads(content("/run/pibake/state.json") or "{}"),
         "clock": time.time(),
         "timezone": os.path.realpath("/etc/localtime").rpartition("zoneinfo/")[2],
@@ -253,7 +253,7 @@ def report(marks):
 
 with open(PORT, "wb") as port:
     try:
-        send(port, report=report(wait(port)))
+        send(port, report=report(wait(port, sys.argv[2]), sys.argv[2]))
     except Exception:
         send(port, failed=traceback.format_exc())
         raise

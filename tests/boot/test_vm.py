@@ -76,6 +76,26 @@ def test_a_kernel_that_says_nothing_is_given_up_after_the_time_limit(silent: Pat
     assert not machines(silent)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("config.txt", "arm_64bit=1\nkernel=vmlinuz\n", "without an initramfs in the image"),
+        ("vmlinuz", "Linux version 6.12.47+rpt-rpi-v8 (serge)", "6.12.47+rpt-rpi-v8 cannot boot in QEMU"),
+    ],
+)
+def test_an_image_that_no_test_boot_can_judge_is_refused_at_once(
+    silent: Path, name: str, text: str, reason: str
+) -> None:
+    (silent / name).write_text(text)
+    image = silent / "images/out/n1.img"
+    subprocess.run(["mcopy", "-o", "-i", f"{image}@@1M", silent / name, "::"], check=True)
+    done = pibake(silent, "boot", "n1", "--timeout", "60")
+    assert done.returncode == 1
+    assert f"n1.img: {reason}" in done.stderr.replace("Linux 6", "6")
+    assert "hint: only a board can judge this card" in done.stderr
+    assert not machines(silent)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_whatever_ends_a_boot_ends_its_machine(silent: Path, number: signal.Signals) -> None:
     child = start(silent, "boot", "n1", "--timeout", "60")

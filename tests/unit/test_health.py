@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pibake.health import fingerprint, judge
+from pibake.health import fingerprint, judge, timings
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"
 FLAGS = "cgroup_enable=cpuset cgroup_memory=1 cgroup_enable=memory"
@@ -30,13 +30,13 @@ REPORT: dict[str, Any] = {
     "cgroup": {"version": 2, "controllers": ["cpuset", "cpu", "memory", "pids"]},
     "cmdline": f"root=LABEL=writable {FLAGS}", "timezone": "Etc/UTC", "system": "running", "failed_units": {},
     "cloud_init": {"version": "25.1", "datasource": "DataSourceNoCloud [seed=x]", "instance_id": "pibake-1",
-                   "errors": [], "warnings": [], "deprecations": ["old"]},
+                   "errors": [], "warnings": [], "deprecations": ["old"]}, "seed_id": "",
     "join": {"stage": "scrubbed", "status": "ok", "detail": ""}, "host_keys": {}, "clock": 1005.0, "root_bytes": int(DISK * 0.9),
 }  # fmt: skip
 
 
-def wrong(report: dict[str, Any]) -> dict[str, str]:
-    return {check.name: check.problem for check in judge(report, MANIFEST, disk_bytes=DISK) if not check.ok}
+def wrong(report: dict[str, Any], manifest: dict[str, Any] = MANIFEST) -> dict[str, str]:
+    return {check.name: check.problem for check in judge(report, manifest, disk_bytes=DISK) if not check.ok}
 
 
 def test_a_node_that_is_as_its_manifest_says_is_healthy() -> None:
@@ -81,3 +81,40 @@ def test_each_thing_that_is_wrong_is_found_and_named(path: list[str], value: obj
         place = place[step]
     place[path[-1]] = value
     assert list(wrong(report)) == [check]
+
+
+def test_a_node_with_a_second_address_has_to_have_both() -> None:
+    manifest = {**MANIFEST, "node": {**MANIFEST["node"], "address6": "fd00::3/64"}}
+    assert wrong(REPORT, manifest) == {"IPv6 address": "expected fd00::3/64"}
+    both = {**REPORT, "addresses": {"eth0": ["10.0.0.3/24", "fd00::3/64"]}}
+    assert wrong(both, manifest) == {}
+    assert wrong(both, {**MANIFEST, "node": {**MANIFEST["node"], "address6": None}}) == {}
+
+
+def test_a_node_whose_seed_is_files_is_judged_without_cloud_init() -> None:
+    manifest = {**MANIFEST, "vehicle": "files"}
+    report = {**REPORT, "cloud_init": None, "seed_id": "pibake-1"}
+    assert wrong(report, manifest) == {}
+    names = {check.name for check in judge(report, manifest, disk_bytes=DISK)}
+    assert "seed" in names
+    assert not [name for name in names if "cloud-init" in name]
+    assert wrong({**report, "seed_id": "pibake-2"}, manifest) == {"seed": "expected pibake-1"}
+    assert wrong({**report, "seed_id": ""}, manifest) == {"seed": "expected pibake-1"}
+
+
+def test_a_manifest_that_names_cloud_init_means_what_one_without_does() -> None:
+    assert wrong(REPORT, {**MANIFEST, "vehicle": "cloud-init"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("mark", "shown"), [(41.0, ["cloud-init done", "system running"]), (None, ["system running"])]
+)
+def test_only_the_timings_that_were_taken_are_shown(mark: float | None, shown: list[str]) -> None:
+    times: dict[str, Any] = {
+        "kernel_to_cloud_init_done": mark,
+        "kernel_to_system_running": 42.0,
+        "slowest_units": [],
+    }
+    seen: list[str] = []
+    timings({"timings": times}, lambda name, _: seen.append(name))
+    assert seen == shown

@@ -26,7 +26,7 @@ STARTS = 3
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|[\x00-\x08\x0b-\x1f]")
 MILESTONES = (
     (r"Booting Linux", 0.02, "kernel"),
-    (r"Run /init as init process", 0.10, "initramfs"),
+    (r"Run \S+/init as init process", 0.10, "initramfs"),
     (r"systemd\[1\]: Detected architecture", 0.20, "systemd"),
     (r"running 'init-local'", 0.35, "cloud-init: disks and network"),
     (r"running 'init'", 0.55, "cloud-init: users and keys"),

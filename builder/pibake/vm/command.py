@@ -28,12 +28,11 @@ def command(
     """Return the command that boots `disk` with a kernel of its own; sockets and the report go into `folder`."""
     cpu = "host" if accelerator == "kvm" else "cortex-a72"
     engine = accelerator if accelerator == "kvm" else "tcg,thread=multi"
-    initramfs = ["-initrd", files["initramfs"]] if files["initramfs"] else []
     return [
         "qemu-system-aarch64", "-M", "virt", "-cpu", cpu, "-accel", engine,
         "-smp", str(min(4, os.cpu_count() or 1)), "-m", str(memory),
         "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
-        "-kernel", files["kernel"], *initramfs, "-append", files["cmdline"],
+        "-kernel", files["kernel"], "-initrd", files["initramfs"], "-append", files["cmdline"],
         "-drive", f"file={disk},format=qcow2,if=none,id=disk,cache=unsafe,discard=unmap",
         "-device", "virtio-blk-device,drive=disk",
         "-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no" if tap else network(node, ssh_port),

@@ -11,6 +11,7 @@ from pibake.image import fat
 from pibake.image.firmware import boot_files
 from pibake.run import run
 from pibake.tree import File, Tree
+from pibake.vm.reporter import INIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,13 +90,22 @@ def _window(disk: Path, start: int, length: int) -> str:
     return f"driver=raw,offset={start},size={length},file.driver=qcow2,file.file.driver=file,file.file.filename={name}"
 
 
-def seed_files(image: Path, offset: int, manifest: Mapping[str, Any]) -> Tree:
-    """Return the seed that stands in an image, to renew the one on a kept disk."""
+def renew_seed(partition: Path, image: Path, offset: int, manifest: Mapping[str, Any]) -> bool:
+    """Put the seed that stands in an image onto a kept disk's boot partition; return whether it was another one.
+
+    The same seed is left alone: what the node has scrubbed stays scrubbed.
+    """
     names = list(manifest["seed"])
-    texts = fat.read_text(image, offset, names)
-    if missing := [name for name in names if name not in texts]:
+    seed = fat.contents(image, offset, names)
+    if missing := [name for name in names if name not in seed]:
         raise PibakeError(f"{image} lacks {', '.join(missing)}, which its manifest lists", "build it again")
-    return Tree({name: File(text.encode()) for name, text in texts.items()})
+    if (
+        "meta-data" in seed
+        and fat.contents(partition, 0, ["meta-data"]).get("meta-data") == seed["meta-data"]
+    ):
+        return False
+    fat.write(partition, 0, Tree({name: File(data) for name, data in seed.items()}), epoch=0)
+    return True
 
 
 def extract_boot_files(partition: Path, folder: Path) -> Mapping[str, str]:
@@ -112,12 +122,18 @@ def extract_boot_files(partition: Path, folder: Path) -> Mapping[str, str]:
     words = local[files.cmdline].read_text("utf-8").split()
     # The Pi's serial port and screen are not there on `virt`, and a splash would hide what the console says. No
     # board has a vsock, which systemd's SSH generator looks for with a modprobe while its 90 s run. An emulated disk
-    # may take longer to appear than the 90 s a real one has.
+    # may take longer to appear than the 90 s a real one has. The kernel forgets what it read for init before `rdinit=`,
+    # and what follows `--` is all for init: ours stands in front.
     kept = [w for w in words if not w.startswith("console=") and w not in {"quiet", "splash"}]
+    ours = [
+        f"rdinit={INIT}",
+        "systemd.ssh_auto=no",
+        "systemd.default_device_timeout_sec=600",
+        *WIPE,
+        "console=ttyAMA0",
+    ]
     return {
         "kernel": str(local[files.kernel]),
         "initramfs": str(local[files.initramfs]) if files.initramfs else "",
-        "cmdline": " ".join(
-            [*kept, "systemd.ssh_auto=no", "systemd.default_device_timeout_sec=600", *WIPE, "console=ttyAMA0"]
-        ),
+        "cmdline": " ".join([*ours, *kept]),
     }
