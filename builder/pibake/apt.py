@@ -1,7 +1,7 @@
 """Packages of the Kubernetes apt repository, with all they need of the base's own distribution, resolved by apt.
 
 apt-get runs here as the node would run it, but before there is one: with the base's status file, sources, keys and
-preferences in a folder of its own, for arm64, and without any setting of this host (apt.conf(5), apt-get(8)).
+preferences in a folder of its own, for its architecture, and without any setting of this host (apt.conf(5), apt-get(8)).
 It checks the signatures and digests itself.
 """
 
@@ -45,8 +45,8 @@ Dir::State::status "{root}/var/lib/dpkg/status";
 Dir::Cache::archives "{archives}";
 Dir::Etc::main "-";
 Dir::Etc::parts "-";
-APT::Architecture "arm64";
-APT::Architectures {{ "arm64"; }};
+APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
 APT::Sandbox::User "root";
 APT::Install-Recommends "false";
 Acquire::Languages "none";
@@ -56,16 +56,24 @@ Acquire::Retries "3";
 
 
 def obtain(
-    version: str, base: Base, cache: Cache, progress: Progress, *, policy: Policy | None = None
+    version: str, base: Base, arch: str, cache: Cache, progress: Progress, *, policy: Policy | None = None
 ) -> tuple[Path, ...]:
     """Return the packages that make a base a kubeadm node of this version; those it has already are left out.
+
+    Args:
+        version: the release, such as v1.31.4.
+        base: what they go into.
+        arch: Debian's name of its architecture.
+        cache: where they are kept.
+        progress: where to show progress.
+        policy: how patient to be with the network.
 
     Raises:
         MissingTool: there is no apt-get on this host.
         FetchError: the repositories have no such version, or could not be reached.
     """
     find("apt-get", "resolve and download the packages of Kubernetes")
-    root = _Root(base, version)
+    root = _Root(base, arch, version)
     folder = made(cache.root / "kubernetes") / f"apt-{root.identity()}"
     with cache.lock(folder.name, progress):
         if found := _kept(folder):
@@ -103,8 +111,8 @@ def _kept(folder: Path) -> tuple[Path, ...] | None:
 class _Root:
     """What apt sees as the node's root folder: the base's own files, and the Kubernetes repository."""
 
-    def __init__(self, base: Base, version: str) -> None:
-        self.base, self.version = base, version
+    def __init__(self, base: Base, arch: str, version: str) -> None:
+        self.base, self.arch, self.version = base, arch, version
         minor = ".".join(version.split(".")[:2])
         address = os.environ.get("PIBAKE_KUBERNETES_URL", URL).rstrip("/")
         self.repository = f"{address}/stable:/{minor}/deb/"
@@ -115,7 +123,7 @@ class _Root:
         self.files = {name: content for name in names if (content := files.read(name)) is not None}
 
     def identity(self) -> str:
-        """Return what decides the outcome, as far as it is known without the network."""
+        """Return what decides the outcome, as far as it is known without the network; the status file tells the architecture."""
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
         whole = json.dumps([digests, self.repository, self.version], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:32]
@@ -147,7 +155,7 @@ class _Root:
         source = f"deb [signed-by={key}] {self.repository} /\n"
         (root / "etc/apt/sources.list.d/pibake-kubernetes.list").write_text(source)
         config = root / "apt.conf"
-        config.write_text(CONFIG.format(root=root, archives=archives.absolute()))
+        config.write_text(CONFIG.format(root=root, archives=archives.absolute(), arch=self.arch))
         return config
 
 

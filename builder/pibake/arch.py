@@ -1,7 +1,8 @@
 """For which processor a file is made: executables, and archives of container images.
 
-ELF: elf(5), `e_machine`. Archives: Docker's `manifest.json` (docker save, image specification 1.2) and the OCI image
-layout's `index.json` (OCI image specification, image-layout.md); both name a configuration with an `architecture`.
+ELF: elf(5), `e_machine`, and `e_flags` of ELF for the Arm Architecture. Archives: Docker's `manifest.json` (docker
+save, image specification 1.2) and the OCI image layout's `index.json` (OCI image specification, image-layout.md); both
+name a configuration with an `architecture`.
 """
 
 from __future__ import annotations
@@ -21,39 +22,60 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-AARCH64 = 183
-MACHINES = {3: "i386", 40: "arm", 62: "amd64", AARCH64: "arm64", 243: "riscv64"}
-"""Names of the values of `e_machine` that one meets (elf.h)."""
+MACHINES = {(3, 1): "i386", (40, 1): "armhf", (62, 2): "amd64", (183, 2): "arm64", (243, 2): "riscv64"}
+"""`e_machine` and class (1: 32 bits, 2: 64 bits) -> Debian's name, of those that one meets (elf.h)."""
+SOFT_FLOAT = 0x200
+"""EF_ARM_ABI_FLOAT_SOFT of `e_flags`, which tells armel from armhf. Its opposite, 0x400, says less: Go sets neither."""
+BUILDS = {"arm64": "arm64 (aarch64)", "armhf": "armhf (ARMv7, also called arm)"}
+"""Debian's name -> the names under which programs are published."""
+PLATFORMS = {"arm64": "linux/arm64", "armhf": "linux/arm/v7"}
+"""Debian's name -> the platform of a container image (OCI image specification, image-index.md)."""
 SMALL = 4 << 20
 """Largest member of an archive that may be JSON; layers are larger or do not begin with `{` or `[`."""
 
 
-def check_executable(path: Path) -> None:
-    """Raise unless a file is a script or an ELF executable for arm64.
+def check_executable(path: Path, arch: str) -> None:
+    """Raise unless a file is a script, or an ELF executable for an architecture.
+
+    Args:
+        path: the file.
+        arch: Debian's name of the architecture, "arm64" or "armhf".
 
     Raises:
         PibakeError: it is neither, or for another processor.
     """
     with path.open("rb") as file:
-        head = file.read(20)
+        head = file.read(40)
     if head.startswith(b"#!"):
         return
-    if len(head) < 20 or not head.startswith(b"\x7fELF"):
+    if len(head) < 40 or not head.startswith(b"\x7fELF"):
         raise PibakeError(
             f"{path} is no executable: it begins with {head[:8].hex(' ') or 'nothing'}",
-            "an ELF file for arm64 (aarch64), or a script with #!, is needed",
+            f"an ELF file for {BUILDS[arch]}, or a script with #!, is needed",
         )
-    order = ">" if head[5] == 2 else "<"
-    machine = struct.unpack_from(f"{order}H", head, 18)[0]
-    if machine != AARCH64 or head[4] != 2:
+    found = _built_for(head)
+    if found != arch:
         raise PibakeError(
-            f"{path} is made for {MACHINES.get(machine, f'machine {machine}')}; the boards need arm64",
-            "get the arm64 (aarch64) build of it",
+            f"{path} is made for {found}; the base needs {arch}", f"get the build of it for {BUILDS[arch]}"
         )
 
 
-def check_images(path: Path) -> None:
-    """Raise unless every image in an archive (.tar, .tar.gz, .tar.zst) runs on arm64.
+def _built_for(head: bytes) -> str:
+    """Return Debian's name of the architecture that the head of an ELF file names."""
+    order = ">" if head[5] == 2 else "<"
+    (machine,) = struct.unpack_from(f"{order}H", head, 18)
+    name = MACHINES.get((machine, head[4]), f"machine {machine} with {32 * head[4]} bits")
+    if name == "armhf" and struct.unpack_from(f"{order}I", head, 36)[0] & SOFT_FLOAT:
+        return "armel"
+    return name
+
+
+def check_images(path: Path, arch: str) -> None:
+    """Raise unless every image in an archive (.tar, .tar.gz, .tar.zst) runs on an architecture.
+
+    Args:
+        path: the archive.
+        arch: Debian's name of the architecture, "arm64" or "armhf".
 
     Raises:
         PibakeError: it is no archive of images, or one of them is for other processors only.
@@ -69,12 +91,13 @@ def check_images(path: Path) -> None:
             f"{path} holds no container image: neither manifest.json nor index.json names one",
             "`docker save` and `ctr images export` make such archives",
         )
+    wanted = PLATFORMS[arch].split("/")[1]
     for name, architectures in images.items():
-        if "arm64" not in architectures:
+        if wanted not in architectures:
             known = ", ".join(sorted(architectures)) or "an unknown processor"
             raise PibakeError(
-                f"{path}: the image {name} is made for {known}; the boards need arm64",
-                "pull it with `--platform linux/arm64` and save it again",
+                f"{path}: the image {name} is made for {known}; the base needs {wanted}",
+                f"pull it with `--platform {PLATFORMS[arch]}` and save it again",
             )
 
 

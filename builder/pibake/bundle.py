@@ -1,7 +1,7 @@
 """Bundles: a folder of the builder with everything of one Kubernetes version, for builds without any network.
 
 bundle.yaml     kubernetes: v1.20.2
-architecture: arm64
+                architecture: arm64, or armhf for a 32-bit base
 bin/            executables, to /usr/bin
 cni/            CNI plugins, to /opt/cni/bin
 debs/           *.deb, unpacked into the base
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from pibake import arch
+from pibake import arch as processor
 from pibake.errors import PibakeError
 from pibake.image import debs
 
@@ -33,6 +33,11 @@ FOLDERS = {
 }
 """The folders of a bundle, and how the names in them end."""
 IGNORED = ("README", "LICENSE", ".")
+HINTS = {
+    "kubernetes": "`kubernetes: {version: ...}` in the cluster.yaml and the bundle must be of one version",
+    "architecture": "a bundle holds what is for the architecture of the base: `pibake base inspect NAME` shows it",
+}
+"""Key of bundle.yaml -> what to do when it does not say what is wanted."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,13 @@ class Bundle:
     manifests: tuple[Path, ...]
 
 
-def read(folder: Path, version: str, *, described: bool = True) -> Bundle:
-    """Return what a bundle holds, after checking that all of it is for this version and for arm64.
+def read(folder: Path, version: str, arch: str, *, described: bool = True) -> Bundle:
+    """Return what a bundle holds, after checking that all of it is for this version and this architecture.
 
     Args:
         folder: the bundle.
         version: the Kubernetes that the plan wants.
+        arch: Debian's name of the base's architecture, "arm64" or "armhf".
         described: whether it must say itself, in bundle.yaml, what it is.
 
     Raises:
@@ -63,14 +69,14 @@ def read(folder: Path, version: str, *, described: bool = True) -> Bundle:
             f"the bundle {folder} is no folder", "`kubernetes: {bundle: ...}` is relative to the cluster.yaml"
         )
     _check_names(folder)
-    _check_description(folder / "bundle.yaml", version, described=described)
+    _check_description(folder / "bundle.yaml", version, arch, described=described)
     bundle = Bundle(folder, **{name: _files(folder / name, ends) for name, ends in FOLDERS.items()})
     for executable in (*bundle.bin, *bundle.cni):
-        arch.check_executable(executable)
+        processor.check_executable(executable, arch)
     for deb in bundle.debs:
-        debs.control(deb)
+        debs.control(deb, arch)
     for archive in bundle.images:
-        arch.check_images(archive)
+        processor.check_images(archive, arch)
     return bundle
 
 
@@ -84,8 +90,8 @@ def _check_names(folder: Path) -> None:
             )
 
 
-def _check_description(path: Path, version: str, *, described: bool) -> None:
-    example = f"write into it:\n  kubernetes: {version}\n  architecture: arm64"
+def _check_description(path: Path, version: str, arch: str, *, described: bool) -> None:
+    example = f"write into it:\n  kubernetes: {version}\n  architecture: {arch}"
     if not path.is_file():
         if described:
             raise PibakeError(f"the bundle has no {path}", example)
@@ -94,14 +100,14 @@ def _check_description(path: Path, version: str, *, described: bool) -> None:
         found = yaml.load(path.read_text("utf-8", "replace"), yaml.BaseLoader)  # noqa: S506 - makes strings only
     except yaml.YAMLError as error:
         raise PibakeError(f"{path} is no YAML: {error}", example) from error
-    wanted = {"kubernetes": version, "architecture": "arm64"}
+    wanted = {"kubernetes": version, "architecture": arch}
     if not isinstance(found, dict) or found.keys() != wanted.keys():
         raise PibakeError(f"{path} should say `kubernetes` and `architecture`, and nothing else", example)
     for key, value in wanted.items():
         if found[key] != value:
             raise PibakeError(
                 f"{path} says `{key}: {found[key]}`, but {value} is wanted",
-                "`kubernetes: {version: ...}` in the cluster.yaml and the bundle must be of one version",
+                HINTS[key],
             )
 
 

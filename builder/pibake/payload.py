@@ -54,7 +54,13 @@ class Kubernetes(Protocol):
 
 
 def obtain(
-    kubernetes: Kubernetes, base: Base, cache: Cache, progress: Progress, *, policy: Policy | None = None
+    kubernetes: Kubernetes,
+    base: Base,
+    cache: Cache,
+    progress: Progress,
+    *,
+    arch: str = "arm64",
+    policy: Policy | None = None,
 ) -> Payload:
     """Return the payload of the nodes of a cluster, from the cache, a bundle or the network.
 
@@ -63,6 +69,7 @@ def obtain(
         base: what it goes into; packages are chosen to fit it.
         cache: where downloads are kept.
         progress: where to show progress.
+        arch: Debian's name of the base's architecture, "arm64" or "armhf".
         policy: how patient to be with the network.
 
     Raises:
@@ -72,13 +79,13 @@ def obtain(
     """
     with about(f"kubernetes {kubernetes.version}"):
         if kubernetes.distribution == "k3s":
-            return _with_overlays(_k3s(kubernetes, cache, progress, policy), "k3s")
+            return _with_overlays(_k3s(kubernetes, arch, cache, progress, policy), "k3s")
         if kubernetes.distribution == "kubeadm" and kubernetes.bundle:
-            brought = _kubeadm(bundle.read(kubernetes.bundle, kubernetes.version))
+            brought = _kubeadm(bundle.read(kubernetes.bundle, kubernetes.version, arch), arch)
             return _with_overlays(_early(brought, kubernetes, cache), "kubeadm")
         if kubernetes.distribution == "kubeadm":
-            packages = apt.obtain(kubernetes.version, base, cache, progress, policy=policy)
-            return _with_overlays(_early(Payload(debs=packages), kubernetes, cache), "kubeadm")
+            packages = apt.obtain(kubernetes.version, base, arch, cache, progress, policy=policy)
+            return _with_overlays(_early(Payload(debs=packages, arch=arch), kubernetes, cache), "kubeadm")
     raise PibakeError(f"there is no distribution {kubernetes.distribution!r}; there are k3s and kubeadm")
 
 
@@ -131,10 +138,12 @@ def _enabled(unit: str, target: str = "multi-user.target") -> dict[str, str]:
     return {f"etc/systemd/system/{target}.wants/{unit}": f"/etc/systemd/system/{unit}"}
 
 
-def _k3s(kubernetes: Kubernetes, cache: Cache, progress: Progress, policy: Policy | None) -> Payload:
+def _k3s(
+    kubernetes: Kubernetes, arch: str, cache: Cache, progress: Progress, policy: Policy | None
+) -> Payload:
     files = []
     if kubernetes.bundle:
-        brought = bundle.read(kubernetes.bundle, kubernetes.version, described=False)
+        brought = bundle.read(kubernetes.bundle, kubernetes.version, arch, described=False)
         misplaced = [*brought.cni, *brought.debs, *brought.manifests]
         misplaced += [path for path in brought.bin if path.name != "k3s"]
         if misplaced:
@@ -144,18 +153,21 @@ def _k3s(kubernetes: Kubernetes, cache: Cache, progress: Progress, policy: Polic
         files = [_file("usr/local/bin", path, 0o755) for path in brought.bin]
         files += [_file(K3S_IMAGES, path) for path in brought.images]
     have = {file.path for file in files}
-    wanted = []
+    names, wanted = release.NAMES[arch], []
     if "usr/local/bin/k3s" not in have:
-        wanted.append(release.BINARY)
+        wanted.append(names.binary)
     if kubernetes.airgap and not any(path.startswith(K3S_IMAGES) for path in have):
-        wanted.append(release.IMAGES)
-    for asset in release.k3s(kubernetes.version, tuple(wanted), cache, progress, policy) if wanted else ():
-        binary = asset.path.name == release.BINARY
+        wanted.append(names.images)
+    assets = (
+        release.k3s(kubernetes.version, tuple(wanted), arch, cache, progress, policy=policy) if wanted else ()
+    )
+    for asset in assets:
+        binary = asset.path.name == names.binary
         path = "usr/local/bin/k3s" if binary else f"{K3S_IMAGES}/{asset.path.name}"
         files.append(PayloadFile(path, asset.path, 0o755 if binary else 0o644, asset.sha256))
     if any(file.path.startswith(K3S_IMAGES) for file in files):
         files.append(_import_once(cache))
-    return Payload(tuple(files), (), K3S_LINKS)
+    return Payload(tuple(files), (), K3S_LINKS, arch)
 
 
 def _import_once(cache: Cache) -> PayloadFile:
@@ -177,7 +189,7 @@ def _early(payload: Payload, kubernetes: Kubernetes, cache: Cache) -> Payload:
     return replace(payload, files=files, links={**payload.links, **_enabled("pibake-install.service")})
 
 
-def _kubeadm(brought: bundle.Bundle) -> Payload:
+def _kubeadm(brought: bundle.Bundle, arch: str) -> Payload:
     names = {path.name for path in brought.bin}
     missing = {"kubeadm", "kubelet"} - names
     if missing and not brought.debs:
@@ -194,7 +206,7 @@ def _kubeadm(brought: bundle.Bundle) -> Payload:
         unit = resources.path("overlays", "kubelet", "usr/lib/systemd/system/kubelet.service")
         files.append(_file("usr/lib/systemd/system", unit))
         links[f"{WANTS}/kubelet.service"] = "/usr/lib/systemd/system/kubelet.service"
-    return Payload(tuple(files), brought.debs, links)
+    return Payload(tuple(files), brought.debs, links, arch)
 
 
 def _file(folder: str, source: Path, mode: int = 0o644) -> PayloadFile:

@@ -124,7 +124,7 @@ def unpacked_by_pibake(root: Path, packages: list[Path], folder: Path) -> Path:
     os.truncate(part, 64 * MIB)
     tool("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-E", "root_owner=0:0", "-d", root, part)
     files = Files(part)
-    write(files, debs.unpack(packages, files, folder / "work"), epoch=EPOCH)
+    write(files, debs.unpack(packages, files, folder / "work", "arm64"), epoch=EPOCH)
     ext4.check(part)
     return part
 
@@ -210,20 +210,26 @@ def test_an_older_version_is_replaced_with_its_scripts_and_conffiles_known(
 def test_the_same_version_is_passed_over(root: Path, packages: list[Path], tmp_path: Path) -> None:
     files = Files(unpacked_by_pibake(root, [packages[2]], tmp_path))
     assert files.read("usr/share/data") is None
-    assert debs.unpack([], files, tmp_path / "none") == []
+    assert debs.unpack([], files, tmp_path / "none", "arm64") == []
 
 
-@pytest.mark.parametrize("arch", ["amd64", "armhf"])
-def test_a_package_for_another_processor_is_refused_by_name(arch: str, tmp_path: Path) -> None:
-    with pytest.raises(PibakeError, match=rf"odd_1\.0-1_{arch}\.deb is a package for {arch}") as caught:
-        debs.control(deb(tmp_path, "odd", arch=arch))
-    assert "arm64" in caught.value.hint
+@pytest.mark.parametrize(("arch", "wanted"), [("amd64", "arm64"), ("armhf", "arm64"), ("arm64", "armhf")])
+def test_a_package_for_another_processor_is_refused_by_name(arch: str, wanted: str, tmp_path: Path) -> None:
+    message = rf"odd_1\.0-1_{arch}\.deb is a package for {arch}; the base needs {wanted} \(or all\)"
+    with pytest.raises(PibakeError, match=message) as caught:
+        debs.control(deb(tmp_path, "odd", arch=arch), wanted)
+    assert f"`apt-get download odd:{wanted}`" in caught.value.hint
+
+
+def test_a_32_bit_base_takes_packages_for_it_and_for_all(tmp_path: Path) -> None:
+    packages = [deb(tmp_path, "fitting", arch="armhf"), deb(tmp_path, "data", arch="all")]
+    assert [debs.control(path, "armhf")["Package"] for path in packages] == ["fitting", "data"]
 
 
 def test_something_else_is_no_package(tmp_path: Path) -> None:
     (tmp_path / "x.deb").write_bytes(b"!<arch>\nnonsense")
     with pytest.raises(PibakeError, match=r"x\.deb is no Debian package"):
-        debs.control(tmp_path / "x.deb")
+        debs.control(tmp_path / "x.deb", "arm64")
 
 
 def test_the_same_package_twice_is_an_error(root: Path, tmp_path: Path) -> None:
@@ -253,7 +259,7 @@ def test_the_real_arm64_dpkg_configures_what_was_unpacked(debian_13: Path, tmp_p
     start = ext4.root_partition(debian_13).start
     tool("dd", f"if={debian_13}", f"of={part}", "bs=1M", f"skip={start // MIB}", "conv=sparse")
     files = Files(part)
-    write(files, debs.unpack([new], files, tmp_path / "work"), epoch=EPOCH)
+    write(files, debs.unpack([new], files, tmp_path / "work", "arm64"), epoch=EPOCH)
     ext4.check(part)
     root = mounted(part, tmp_path / "mnt", "rw")
     try:

@@ -18,7 +18,7 @@ from tests.tools import test_release, vendor
 from tests.tools.httpd import Server
 from tests.tools.images import MIB, tool
 from tests.tools.test_debs import deb
-from tests.tools.test_release import HURRY, elf
+from tests.tools.test_release import HURRY, elf, elf32
 
 from pibake import bundle, payload, resources
 from pibake.bases import Base
@@ -60,8 +60,8 @@ def brought(found: Payload) -> list[PayloadFile]:
     return [file for file in found.files if resources.path("overlays") not in file.source.parents]
 
 
-def obtain(plan: Plan, cache: Cache, base: Base = BASE) -> Payload:
-    return payload.obtain(plan, base, cache, Silent(), policy=HURRY)
+def obtain(plan: Plan, cache: Cache, base: Base = BASE, *, arch: str = "arm64") -> Payload:
+    return payload.obtain(plan, base, cache, Silent(), arch=arch, policy=HURRY)
 
 
 # k3s
@@ -71,7 +71,7 @@ def obtain(plan: Plan, cache: Cache, base: Base = BASE) -> Payload:
 def releases(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
     with Server() as server:
         monkeypatch.setenv("PIBAKE_K3S_URL", f"{server.url}mirror/")
-        yield test_release.publish(server)
+        yield {**test_release.publish(server), **test_release.publish(server, "armhf")}
 
 
 def test_k3s_is_one_executable_with_three_more_names(releases: dict[str, bytes], cache: Cache) -> None:
@@ -93,6 +93,32 @@ def test_airgap_adds_the_images_and_the_marker_against_importing_them_again(
         f"{folder}/k3s-airgap-images-arm64.tar.zst": releases["k3s-airgap-images-arm64.tar.zst"],
         f"{folder}/.cache.json": b"",
     }
+
+
+def test_a_32_bit_base_gets_k3s_files_for_armhf_under_the_same_names(
+    releases: dict[str, bytes], cache: Cache
+) -> None:
+    found = obtain(Plan("k3s", K3S.version, airgap=True), cache, arch="armhf")
+    folder = "var/lib/rancher/k3s/agent/images"
+    assert {file.path: file.source.read_bytes() for file in brought(found)} == {
+        "usr/local/bin/k3s": releases["k3s-armhf"],
+        f"{folder}/k3s-airgap-images-arm.tar.zst": releases["k3s-airgap-images-arm.tar.zst"],
+        f"{folder}/.cache.json": b"",
+    }
+    assert found.links == obtain(K3S, cache).links
+
+
+def test_a_k3s_bundle_must_fit_a_32_bit_base(tmp_path: Path, cache: Cache) -> None:
+    folder = tmp_path / "bundle"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "images").mkdir()
+    (folder / "bin/k3s").write_bytes(elf32())
+    (folder / "images/mine.tar").write_bytes(docker("arm"))
+    plan = Plan("k3s", K3S.version, airgap=True, bundle=folder)
+    found = obtain(plan, cache, arch="armhf")
+    assert {file.path.rpartition("/")[2] for file in brought(found)} == {"k3s", "mine.tar", ".cache.json"}
+    with pytest.raises(PibakeError, match=r"bin/k3s is made for armhf; the base needs arm64"):
+        obtain(plan, cache)
 
 
 def test_a_bundle_takes_the_place_of_k3s_downloads(tmp_path: Path, cache: Cache) -> None:
@@ -189,7 +215,7 @@ def test_a_bundle_goes_to_its_places(folder: Path, cache: Cache) -> None:
     ("path", "data", "message"),
     [
         ("bin/kubelet", elf(62), r"bin/kubelet is made for amd64"),
-        ("cni/bridge", elf(40), r"cni/bridge is made for arm;"),
+        ("cni/bridge", elf32(), r"cni/bridge is made for armhf; the base needs arm64"),
         ("bin/kubelet", b"hello", r"bin/kubelet is no executable: it begins with 68 65 6c 6c 6f"),
         ("bin/kubelet", b"", r"bin/kubelet is no executable: it begins with nothing"),
         ("images/pause.tar", docker("arm64", "amd64"), r"pause\.tar: the image demo:amd64 is made for amd64"),
@@ -222,7 +248,51 @@ def test_what_does_not_belong_into_a_bundle_is_refused_by_name(
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     (folder / path).write_bytes(data)
     with pytest.raises(PibakeError, match=message):
-        bundle.read(folder, "v1.31.4")
+        bundle.read(folder, "v1.31.4", "arm64")
+
+
+@pytest.fixture
+def folder_32(folder: Path) -> Path:
+    """The sound bundle, made for a 32-bit base."""
+    for path in ("bin/kubeadm", "bin/kubelet", "cni/bridge"):
+        (folder / path).write_bytes(elf32())
+    (folder / "bundle.yaml").write_text("kubernetes: v1.31.4\narchitecture: armhf\n")
+    (folder / "images/pause.tar").write_bytes(docker("arm"))
+    (folder / "images/app.tar.gz").write_bytes(gzip.compress(oci("arm64", "arm")))
+    (folder / "images/third.tar.zst").write_bytes(zstandard.compress(oci("arm")))
+    (folder / "debs/demo_1.0-1_arm64.deb").unlink()
+    made = deb(folder.parent / "for-armhf", "demo", arch="armhf")
+    made.rename(folder / "debs" / made.name)
+    return folder
+
+
+def test_a_bundle_for_a_32_bit_base_is_one_for_armhf_throughout(folder_32: Path) -> None:
+    found = bundle.read(folder_32, "v1.31.4", "armhf")
+    assert [path.name for path in found.debs] == ["demo_1.0-1_armhf.deb"]
+    assert len(found.images) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "message"),
+    [
+        ("bin/kubelet", elf(), r"bin/kubelet is made for arm64; the base needs armhf"),
+        ("bin/kubelet", elf32(0x5000200), r"bin/kubelet is made for armel; the base needs armhf"),
+        ("bin/kubelet", elf(243), r"bin/kubelet is made for riscv64; the base needs armhf"),
+        ("bin/kubelet", elf(8, bits=32), r"bin/kubelet is made for machine 8 with 32 bits;"),
+        ("images/pause.tar", docker("arm64"), r"demo:arm64 is made for arm64; the base needs arm$"),
+        (
+            "bundle.yaml",
+            b"kubernetes: v1.31.4\narchitecture: arm64\n",
+            r"says `architecture: arm64`, but armhf is wanted",
+        ),
+    ],
+)
+def test_what_a_32_bit_base_does_not_run_is_refused_by_name(
+    path: str, data: bytes, message: str, folder_32: Path
+) -> None:
+    (folder_32 / path).write_bytes(data)
+    with pytest.raises(PibakeError, match=message):
+        bundle.read(folder_32, "v1.31.4", "armhf")
 
 
 def test_a_bundle_must_say_what_it_is_and_hold_what_a_node_needs(folder: Path, cache: Cache) -> None:
@@ -338,6 +408,12 @@ def test_apt_resolves_the_wanted_version_and_what_it_needs_of_the_distribution(
     assert [path.name for path in found.debs] == [f"{name}_arm64.deb" for name in NAMES]
     repository.server.files.clear()
     assert obtain(Plan(), cache, base) == found
+
+
+@pytest.mark.usefixtures("repository")
+def test_packages_are_looked_for_in_the_architecture_of_the_base(base: Base, cache: Cache) -> None:
+    with pytest.raises(FetchError, match=r"cannot be had: .*kubeadm"):  # the repository has them for arm64
+        obtain(Plan(), cache, base, arch="armhf")
 
 
 @pytest.mark.usefixtures("repository")

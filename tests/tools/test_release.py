@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -14,21 +15,30 @@ from pibake import release
 from pibake.cache import Cache
 from pibake.errors import FetchError, PibakeError, VerificationError
 from pibake.progress import Silent
-from pibake.release import BINARY, IMAGES, SUMS
+from pibake.release import NAMES
 from pibake.web import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from pibake.release import Asset
+
 VERSION = "v1.31.4+k3s1"
 FOLDER = "mirror/v1.31.4%2Bk3s1"
+BINARY, IMAGES, SUMS = "k3s-arm64", "k3s-airgap-images-arm64.tar.zst", "sha256sum-arm64.txt"
 HURRY = Policy(attempts=3, backoff=0.01, longest=0.1, connect=2, read=1)
 
 
-def elf(machine: int = 183, size: int = 300_000) -> bytes:
-    """Return what begins like an executable for a 64-bit little-endian machine."""
-    return b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HH", 2, machine) + os.urandom(size)
+def elf(machine: int = 183, flags: int = 0, *, bits: int = 64, size: int = 300_000) -> bytes:
+    """Return what begins like an executable for a little-endian machine; 32-bit ones have their flags at 36."""
+    head = b"\x7fELF" + bytes([bits // 32, 1, 1]) + bytes(9) + struct.pack("<HHI", 2, machine, 1)
+    return head + struct.pack("<IIII", 0x10000, 52, 0, flags) + os.urandom(size)
+
+
+def elf32(flags: int = 0x5000400) -> bytes:
+    """Return what begins like an executable for ARM, version 5 of its EABI, unless told otherwise with hard float."""
+    return elf(40, flags, bits=32)
 
 
 @pytest.fixture
@@ -43,25 +53,34 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
-def publish(server: Server, **assets: bytes) -> dict[str, bytes]:
-    """Serve a release; a key of `assets` is `binary` or `images`."""
-    files = {BINARY: assets.get("binary", elf()), IMAGES: assets.get("images", os.urandom(200_000))}
+def publish(server: Server, arch: str = "arm64", **assets: bytes) -> dict[str, bytes]:
+    """Serve a release's files for an architecture by their names there; a key of `assets` is `binary` or `images`."""
+    binary, images, listed = {
+        "arm64": (BINARY, IMAGES, SUMS),
+        "armhf": ("k3s-armhf", "k3s-airgap-images-arm.tar.zst", "sha256sum-arm.txt"),
+    }[arch]
+    program = assets.get("binary", elf() if arch == "arm64" else elf32())
+    files = {binary: program, images: assets.get("images", os.urandom(200_000))}
     for name, data in files.items():
         server.add(f"{FOLDER}/{name}", data)
     sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
-    server.add(f"{FOLDER}/{SUMS}", sums.encode())
+    server.add(f"{FOLDER}/{listed}", sums.encode())
     return files
 
 
-def get(cache: Cache, *names: str) -> list[bytes]:
-    return [asset.path.read_bytes() for asset in release.k3s(VERSION, names, cache, Silent(), HURRY)]
+def obtain(cache: Cache, *names: str, arch: str = "arm64") -> tuple[Asset, ...]:
+    return release.k3s(VERSION, names, arch, cache, Silent(), policy=HURRY)
+
+
+def get(cache: Cache, *names: str, arch: str = "arm64") -> list[bytes]:
+    return [asset.path.read_bytes() for asset in obtain(cache, *names, arch=arch)]
 
 
 def test_assets_come_from_the_mirror_once(server: Server, cache: Cache) -> None:
     files = publish(server)
     assert get(cache, BINARY, IMAGES) == [files[BINARY], files[IMAGES]]
     server.files.clear()
-    asset = release.k3s(VERSION, (BINARY,), cache, Silent(), HURRY)[0]
+    asset = obtain(cache, BINARY)[0]
     assert asset.sha256 == hashlib.sha256(files[BINARY]).hexdigest()
     assert len(server.asked(f"{FOLDER}/{BINARY}")) == len(server.asked(f"{FOLDER}/{SUMS}")) == 1
 
@@ -92,7 +111,7 @@ def test_a_file_that_is_not_the_listed_one_is_refused_and_not_kept(server: Serve
 
 def test_a_cached_file_that_was_touched_is_read_again_and_fetched_anew(server: Server, cache: Cache) -> None:
     files = publish(server)
-    asset = release.k3s(VERSION, (BINARY,), cache, Silent(), HURRY)[0]
+    asset = obtain(cache, BINARY)[0]
     os.utime(asset.path)
     assert get(cache, BINARY) == [files[BINARY]]
     assert len(server.asked(f"{FOLDER}/{BINARY}")) == 1
@@ -103,11 +122,34 @@ def test_a_cached_file_that_was_touched_is_read_again_and_fetched_anew(server: S
 
 def test_an_executable_for_another_processor_is_refused(server: Server, cache: Cache) -> None:
     publish(server, binary=elf(62))
-    with pytest.raises(PibakeError, match="k3s-arm64 is made for amd64; the boards need arm64"):
+    with pytest.raises(PibakeError, match="k3s-arm64 is made for amd64; the base needs arm64"):
         get(cache, BINARY)
     publish(server, binary=b"<html>not found</html>")  # the mirror's list changed: it is asked for again
     with pytest.raises(PibakeError, match="k3s-arm64 is no executable: it begins with 3c 68 74"):
         get(cache, BINARY)
+
+
+def test_each_architecture_has_its_own_files_and_list_in_one_release(server: Server, cache: Cache) -> None:
+    files = {**publish(server), **publish(server, "armhf")}
+    for arch, names in NAMES.items():
+        assert get(cache, names.binary, names.images, arch=arch) == [files[names.binary], files[names.images]]
+    server.files.clear()
+    assert get(cache, BINARY) == [files[BINARY]]
+    assert get(cache, "k3s-armhf", arch="armhf") == [files["k3s-armhf"]]
+
+
+@pytest.mark.parametrize(("data", "made_for"), [(elf(), "arm64"), (elf32(0x5000200), "armel")])
+def test_an_executable_that_no_armhf_system_runs_is_refused(
+    server: Server, cache: Cache, data: bytes, made_for: str
+) -> None:
+    publish(server, "armhf", binary=data)
+    with pytest.raises(PibakeError, match=f"k3s-armhf is made for {made_for}; the base needs armhf"):
+        get(cache, "k3s-armhf", arch="armhf")
+
+
+def test_an_executable_of_go_says_nothing_about_floats_and_is_taken(server: Server, cache: Cache) -> None:
+    data = publish(server, "armhf", binary=elf32(0x5000002))["k3s-armhf"]
+    assert get(cache, "k3s-armhf", arch="armhf") == [data]
 
 
 def test_a_release_that_does_not_exist_is_named_with_its_url(server: Server, cache: Cache) -> None:
@@ -115,6 +157,10 @@ def test_a_release_that_does_not_exist_is_named_with_its_url(server: Server, cac
         get(cache, BINARY)
     message = str(caught.value)
     assert f"there is no k3s {VERSION} for arm64" in message
+    with pytest.raises(
+        FetchError, match=rf"there is no k3s {re.escape(VERSION)} for armhf: .*/sha256sum-arm\.txt"
+    ):
+        get(cache, "k3s-armhf", arch="armhf")
     assert f"{server.url}{FOLDER}/{SUMS}" in message
     assert "PIBAKE_K3S_URL" in caught.value.hint
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from pibake.image.ext4_tree import Files
 
-ARCHITECTURES = {"arm64", "all"}
-
 
 def digest(deb: Path) -> str:
     """Return the sha256 (hex) of a package."""
@@ -39,8 +37,12 @@ def size(deb: Path) -> int:
     return 4 * deb.stat().st_size
 
 
-def control(deb: Path) -> dpkg.Stanza:
+def control(deb: Path, arch: str) -> dpkg.Stanza:
     """Return the control fields of a package.
+
+    Args:
+        deb: the package.
+        arch: Debian's name of the architecture it must be for, unless it is for all.
 
     Raises:
         PibakeError: the file is no Debian package, or one for another processor.
@@ -52,21 +54,22 @@ def control(deb: Path) -> dpkg.Stanza:
         raise PibakeError(f"{deb} is no Debian package that can be read: {said}") from error
     if not found or not {"Package", "Version", "Architecture"} <= found[0].keys():
         raise PibakeError(f"{deb} has no proper control file")
-    if found[0]["Architecture"] not in ARCHITECTURES:
+    if found[0]["Architecture"] not in {arch, "all"}:
         raise PibakeError(
-            f"{deb} is a package for {found[0]['Architecture']}; the boards need arm64 (or all)",
-            f"get it for arm64, for example with `apt-get download {found[0]['Package']}:arm64`",
+            f"{deb} is a package for {found[0]['Architecture']}; the base needs {arch} (or all)",
+            f"get it for {arch}, for example with `apt-get download {found[0]['Package']}:{arch}`",
         )
     return found[0]
 
 
-def unpack(debs: Sequence[Path], files: Files, work: Path) -> list[Entry]:
+def unpack(debs: Sequence[Path], files: Files, work: Path, arch: str) -> list[Entry]:
     """Return what to write into the root file system so that the packages are unpacked in it.
 
     Args:
         debs: the packages, in any order; one that is there in the same version already is passed over.
         files: the root file system.
         work: folder for their content, made here, needed until the entries are written.
+        arch: Debian's name of the root's architecture.
 
     Raises:
         PibakeError: a package cannot be read, is for another processor, or the root has no dpkg.
@@ -84,7 +87,7 @@ def unpack(debs: Sequence[Path], files: Files, work: Path) -> list[Entry]:
     entries: list[Entry] = []
     seen: dict[tuple[str, str], Path] = {}
     for number, deb in enumerate(sorted(debs)):
-        stanza = control(deb)
+        stanza = control(deb, arch)
         key = dpkg.identity(stanza)
         if key in seen:
             raise PibakeError(f"{deb} and {seen[key]} are both package {key[0]}", "keep one of them")

@@ -51,11 +51,15 @@ class PayloadFile:
 
 @dataclass(frozen=True)
 class Payload:
-    """What all nodes of a kind get beside the base: files, packages to unpack, symbolic links by path."""
+    """What all nodes of a kind get beside the base: files, packages to unpack, symbolic links by path.
+
+    `arch` is Debian's name of the architecture that packages must be for; their content tells it, so it is in no key.
+    """
 
     files: tuple[PayloadFile, ...] = ()
     debs: tuple[Path, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
+    arch: str = "arm64"
 
     @property
     def key(self) -> str:
@@ -150,7 +154,7 @@ def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progr
         part.take(base.image, root.size, meter)
         files = Files(part.path)
         # Packages first: their folders may have other modes, and what is given file by file wins.
-        entries = [*debs.unpack(payload.debs, files, work / "debs"), *_entries(payload)]
+        entries = [*debs.unpack(payload.debs, files, work / "debs", payload.arch), *_entries(payload)]
         task.update(meter.done, note="writing")
         part.fill(files, entries, meter)
         task.update(meter.done, note="putting together")
