@@ -153,7 +153,7 @@ def ground(ref: BaseRef, plan: Plan, nodes: Sequence[NodePlan], job: Job) -> Gro
     _judge(ref, base, system, [node for node in nodes if node.base == ref], job)
     wanted = Payload()
     if plan.kubernetes:
-        wanted = payload.obtain(plan.kubernetes, base, job.cache, job.progress)
+        wanted = payload.obtain(plan.kubernetes, base, job.cache, job.progress, arch=system.arch)
     # all nodes of the plan count, so that building some of them gives the same images as building all
     if any(early(node, system) for node in plan.nodes if node.base == ref):
         wanted = payload.with_seed_unit(wanted, system, job.cache)
