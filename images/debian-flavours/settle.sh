@@ -23,6 +23,7 @@ if is no-cloud-init; then
     rm -rf "$root/etc/cloud" "$root/etc/systemd/system/cloud-init-local.service.d" "$root/var/lib/cloud"
     if is ifupdown; then
         # the Debian Raspberry Pi team's images come with such a file
+        mkdir -p "$root/etc/network/interfaces.d"
         printf 'auto eth0\niface eth0 inet dhcp\n' > "$root/etc/network/interfaces.d/eth0"
     fi
 fi

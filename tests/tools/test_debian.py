@@ -63,7 +63,7 @@ FLAVOURS = {
     ),
     ("bookworm", Network.IFUPDOWN, True): ({"netplan.io", *RESOLVED}, {"ifupdown", "isc-dhcp-client"}),
     ("bookworm", Network.NETWORK_MANAGER, True): ({"netplan.io", *RESOLVED}, {"network-manager"}),
-    ("bookworm", Network.DHCPCD, True): ({"netplan.io", *RESOLVED}, {"dhcpcd", "openresolv"}),
+    ("bookworm", Network.DHCPCD, True): ({"netplan.io", *RESOLVED}, {"dhcpcd"}),
     ("bookworm", Network.NETWORK_MANAGER, False): (
         {"netplan.io", "cloud-init", *RESOLVED},
         {"network-manager"},

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 KIT = {"": ("images", "debian"), "flavour/": ("images", "debian-flavours")}
 """Folders of data whose files the hooks need, and where those go below /.pibake."""
+OVERLAY = """for word in $PIBAKE_FLAVOUR; do
+    if [ -d "$1/.pibake/flavour/root/$word" ]; then cp -a "$1/.pibake/flavour/root/$word/." "$1/"; fi
+done"""
+"""Lays over the tree what each word of a flavour brings, before the initrd is made."""
 PATH = "/.pibake/first:/.pibake/tools"
 """Folders of the tree that do not exist anywhere else: stubs, then lent programs."""
 
@@ -94,6 +98,7 @@ def build(
         "--skip=download/empty", "--skip=essential/unlink",
         f'--customize-hook=rm -rf "$1{ARCHIVES}/partial" "$1{ARCHIVES}/lock"',
         f"--customize-hook=sync-out {ARCHIVES} {quote(caches['arm64'])}",
+        *(["--customize-hook=" + OVERLAY] if order.flavour else []),
         '--customize-hook="$1/.pibake/settle.sh" "$1"',
         *(['--customize-hook="$1/.pibake/flavour/settle.sh" "$1"'] if order.flavour else []),
         f"--customize-hook=sync-out /.pibake/out {quote(out)}",
