@@ -56,10 +56,10 @@ STANDARD = {
 """Digests of the standard recipes. Another one makes everybody assemble anew: change it with images/debian only."""
 RESOLVED = {"systemd-resolved", "libnss-resolve"}
 FLAVOURS = {
-    ("bullseye", Network.NETPLAN, True): ({"systemd-resolved", "util-linux-extra"}, set()),
+    ("bullseye", Network.NETPLAN, True): ({"systemd-resolved", "util-linux-extra"}, {"dmidecode"}),
     ("bullseye", Network.IFUPDOWN, True): (
         {"netplan.io", "util-linux-extra", *RESOLVED},
-        {"ifupdown", "isc-dhcp-client"},
+        {"ifupdown", "isc-dhcp-client", "dmidecode"},
     ),
     ("bookworm", Network.IFUPDOWN, True): ({"netplan.io", *RESOLVED}, {"ifupdown", "isc-dhcp-client"}),
     ("bookworm", Network.NETWORK_MANAGER, True): ({"netplan.io", *RESOLVED}, {"network-manager"}),

@@ -26,7 +26,7 @@ from pibake.log import log
 from pibake.system import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 REVISION = 1
@@ -63,11 +63,18 @@ class Recipe:
         """Return the sha256 (hex) of the recipe and of every file it uses."""
         fields, files = asdict(self), _digests(DATA)
         if self.flavour:
-            files |= {f"flavour/{name}": digest for name, digest in _digests(FLAVOURS).items()}
+            files |= {f"flavour/{name}": digest for name, digest in self._flavour_digests()}
         else:
             del fields["flavour"]
         whole = json.dumps([REVISION, fields, files], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()
+
+    def _flavour_digests(self) -> Iterator[tuple[str, str]]:
+        """Yield those of the flavours' files that this one uses; `packages` stands for its lines of packages.txt."""
+        for name, digest in _digests(FLAVOURS).items():
+            folder, _, rest = name.partition("/")
+            if name != "packages.txt" and (folder != "root" or rest.partition("/")[0] in self.flavour):
+                yield name, digest
 
     def identifier(self, name: str) -> uuid.UUID:
         """Return the UUID that this recipe gives to `name`: the same in every build."""
