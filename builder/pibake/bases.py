@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pibake.cache import Cache
     from pibake.catalog import Assemble, Download, Entry
+    from pibake.image.debian import Recipe
     from pibake.ingest import Ingested
     from pibake.plan import BaseRef
     from pibake.progress import Progress
@@ -76,9 +77,7 @@ def key_of(entry: Entry) -> str:
     """Return the cache key of a catalogue entry: for an assembled base it changes with its recipe."""
     if isinstance(entry.source, catalog.Download):
         return entry.name
-    from pibake.image import debian  # noqa: PLC0415 - only these bases need it
-
-    return f"{entry.name}@{debian.recipe(entry.source.suite).digest()[:16]}"
+    return f"{entry.name}@{_recipe(entry.source).digest()[:16]}"
 
 
 def cached(key: str, cache: Cache, progress: Progress) -> Base | None:
@@ -244,7 +243,7 @@ def _assembled(entry: Entry, source: Assemble, cache: Cache, progress: Progress,
         if not refresh and (base := cached(key, cache, progress)):
             return base
         cache.sweep(key)
-        image, recipe, epoch = cache.partial / f"{key}.img", debian.recipe(source.suite), _epoch()
+        image, recipe, epoch = cache.partial / f"{key}.img", _recipe(source), _epoch()
         try:
             with progress.task(f"assemble {entry.name}", total=1.0, unit="%") as task:
                 made = debian.assemble(
@@ -271,6 +270,12 @@ def _assembled(entry: Entry, source: Assemble, cache: Cache, progress: Progress,
             return Base(final, digest, entry.name, epoch, info)
         finally:
             cache.sweep(key)
+
+
+def _recipe(source: Assemble) -> Recipe:
+    from pibake.image import debian  # noqa: PLC0415 - only these bases need it
+
+    return debian.recipe(source.suite, source.network, cloud_init=source.cloud_init)
 
 
 def _epoch() -> int:

@@ -19,6 +19,7 @@ import yaml
 
 from pibake import proof, resources
 from pibake.errors import PibakeError
+from pibake.system import Network
 
 if TYPE_CHECKING:
     from pibake.proof import Proof
@@ -57,9 +58,17 @@ class Download:
 
 @dataclass(frozen=True)
 class Assemble:
-    """A base that is made here from a distribution's packages."""
+    """A base that is made here from a distribution's packages.
+
+    Attributes:
+        suite: Debian's name of the release.
+        network: the program that configures its network.
+        cloud_init: whether it has cloud-init.
+    """
 
     suite: str
+    network: Network = Network.NETPLAN
+    cloud_init: bool = True
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,13 @@ def _entry(name: str, fields: dict[str, Any], vendors: dict[str, dict[str, str]]
         checked = proof.parse(download.pop("proof"), vendor, keys)
         source: Download | Assemble = Download(url=vendor["url"], proof=checked, **download)
     else:
-        source = Assemble(**assemble)
+        source = _assemble(name, **assemble)
     rest["boards"] = tuple(rest["boards"])
     rest["end_of_life"] = dt.date.fromisoformat(rest["end_of_life"])
     return Entry(name=name, source=source, **rest)
+
+
+def _assemble(name: str, suite: str, network: str = "netplan", cloud_init: str = "true") -> Assemble:
+    if cloud_init not in {"true", "false"}:
+        raise ValueError(f"{name}: cloud_init is true or false, not {cloud_init}")
+    return Assemble(suite, Network(network), cloud_init == "true")

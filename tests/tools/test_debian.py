@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
+from pibake import catalog
+from pibake.errors import ImageError
+from pibake.image.debian import recipe
+from pibake.system import Network
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -42,6 +47,81 @@ def boot_file(image: Path, name: str) -> str:
 def machine(head: bytes) -> int | None:
     """Return e_machine of an ELF file, from its first bytes (ELF64 header, elf(5))."""
     return struct.unpack_from("<H", head, 18)[0] if head[:4] == b"\x7fELF" else None
+
+
+STANDARD = {
+    "trixie": "7d41e6c09516497218bc2e3074e804eb2bcbd1a235fe7e08e3be1da36cf7daaa",
+    "bookworm": "6dcc1df8ce040d77d9fece6ba6065cbdea6451477c3f9b33a9bd9812878cb047",
+}
+"""Digests of the standard recipes. Another one makes everybody assemble anew: change it with images/debian only."""
+RESOLVED = {"systemd-resolved", "libnss-resolve"}
+FLAVOURS = {
+    ("bullseye", Network.NETPLAN, True): ({"systemd-resolved", "util-linux-extra"}, {"dmidecode"}),
+    ("bullseye", Network.IFUPDOWN, True): (
+        {"netplan.io", "util-linux-extra", *RESOLVED},
+        {"ifupdown", "isc-dhcp-client", "dmidecode"},
+    ),
+    ("bookworm", Network.IFUPDOWN, True): ({"netplan.io", *RESOLVED}, {"ifupdown", "isc-dhcp-client"}),
+    ("bookworm", Network.NETWORK_MANAGER, True): ({"netplan.io", *RESOLVED}, {"network-manager"}),
+    ("bookworm", Network.DHCPCD, True): ({"netplan.io", *RESOLVED}, {"dhcpcd"}),
+    ("bookworm", Network.NETWORK_MANAGER, False): (
+        {"netplan.io", "cloud-init", *RESOLVED},
+        {"network-manager"},
+    ),
+    ("trixie", Network.IFUPDOWN, False): (
+        {"netplan.io", "cloud-init", *RESOLVED},
+        {"ifupdown", "dhcpcd-base"},
+    ),
+    ("trixie", Network.NETPLAN, False): ({"cloud-init"}, set()),
+}
+"""Of suite, network program and cloud-init: which of the standard packages are not there, and which are beside them."""
+
+
+@pytest.mark.parametrize("suite", STANDARD)
+def test_flavours_leave_the_standard_recipes_alone(suite: str) -> None:
+    assert recipe(suite).digest() == STANDARD[suite]
+    assert recipe(suite, Network.NETPLAN, cloud_init=True) == recipe(suite)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda flavour: "-".join(map(str, flavour)))
+def test_a_flavour_differs_in_its_packages(flavour: tuple[str, Network, bool]) -> None:
+    suite, network, cloud_init = flavour
+    standard = set(recipe("trixie").packages)
+    packages = recipe(suite, network, cloud_init=cloud_init).packages
+    without, beside = FLAVOURS[flavour]
+    assert set(packages) == standard - without | beside
+    assert len(set(packages)) == len(packages)
+
+
+def test_every_flavour_is_a_base_of_its_own() -> None:
+    recipes = [recipe(suite, network, cloud_init=cloud_init) for suite, network, cloud_init in FLAVOURS]
+    assert len({*STANDARD.values(), *(r.digest() for r in recipes)}) == len(STANDARD) + len(FLAVOURS)
+
+
+def test_bullseye_has_its_firmware_where_it_was_before_non_free_firmware() -> None:
+    assert recipe("bullseye").components == ("main", "non-free")
+    assert recipe("bookworm").components == ("main", "non-free-firmware")
+
+
+def test_the_flavours_for_boots_have_recipes() -> None:
+    entries = catalog.parse((Path(__file__).parents[1] / "boot/bases.yaml").read_text(), Path())
+    for entry in entries.values():
+        assert isinstance(entry.source, catalog.Assemble)
+        assert recipe(entry.source.suite, entry.source.network, cloud_init=entry.source.cloud_init).flavour, (
+            f"{entry.name} is a standard base"
+        )
+
+
+@pytest.mark.parametrize(
+    ("suite", "network", "said"),
+    [
+        ("buster", Network.NETPLAN, "no recipe for Debian 'buster'"),
+        ("trixie", Network.IFCFG, "no recipe for Debian trixie with ifcfg"),
+    ],
+)
+def test_what_there_is_no_recipe_for_is_refused(suite: str, network: Network, said: str) -> None:
+    with pytest.raises(ImageError, match=said):
+        recipe(suite, network)
 
 
 @pytest.fixture(scope="session")

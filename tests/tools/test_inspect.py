@@ -137,10 +137,10 @@ EXPECTED = {
         "11", "bullseye", CloudInit("20.4.1", "link", SEED, (NETPLAN,)), "3.9", "5.10.0-36-arm64"
     ),
     "debian-12": debian(
-        "12", "bookworm", CloudInit("22.4.2", "link", SEED, (NETPLAN, NETWORKD)), "3.11", "6.1.0-40-arm64"
+        "12", "bookworm", CloudInit("22.4.2", "link", SEED, (NETPLAN,)), "3.11", "6.1.0-40-arm64"
     ),
     "debian-13": debian(
-        "13", "trixie", CloudInit("25.1.4", "link", SEED, (NETPLAN, NETWORKD)), "3.13", "6.12.48+deb13-arm64"
+        "13", "trixie", CloudInit("25.1.4", "link", SEED, (NETPLAN,)), "3.13", "6.12.48+deb13-arm64"
     ),
 }
 
@@ -161,9 +161,7 @@ def test_a_real_image_says_what_it_is(debian_13: Path) -> None:
     assert kernel.endswith("-arm64")
     version = found.cloud_init.version if found.cloud_init else ""
     assert version.startswith("25.1")
-    assert found == debian(
-        "13", "trixie", CloudInit(version, "link", SEED, (NETPLAN, NETWORKD)), "3.13", kernel
-    )
+    assert found == debian("13", "trixie", CloudInit(version, "link", SEED, (NETPLAN,)), "3.13", kernel)
 
 
 def test_what_is_read_survives_being_written_as_json(path: Path) -> None:
@@ -254,18 +252,24 @@ MANAGED = {
     "etc/systemd/system/multi-user.target.wants/NetworkManager.service": To("/lib/systemd/system/x"),
 }
 CONFIGURED = {**MANAGED, "etc/NetworkManager/NetworkManager.conf": ""}
+ONLY = "system_info: {network: {renderers: [networkd, eni, new]}}"
+NETWORKD_RUNS = {
+    "etc/systemd/system/multi-user.target.wants/systemd-networkd.service": To("/lib/systemd/system/x"),
+    **NODE,
+}
 
 
 @pytest.mark.parametrize(
     ("name", "root", "expected"),
     [
-        ("debian-12", NODE, (ENI, NETPLAN, NETWORKD)),
+        ("debian-12", NODE, (ENI, NETPLAN)),
         ("debian-11", {**NODE, "usr/sbin/netplan": None}, (ENI,)),
         ("debian-11", CONFIGURED, (NETPLAN,)),
-        ("debian-12", MANAGED, (NETPLAN, NETWORKD)),
-        ("debian-12", CONFIGURED, (NETPLAN, NM, NETWORKD)),
-        ("debian-13", MANAGED, (NETPLAN, NM, NETWORKD)),
-        ("debian-13", {CFG: "system_info: {network: {renderers: [networkd, eni, new]}}"}, (NETWORKD,)),
+        ("debian-12", MANAGED, (NETPLAN,)),
+        ("debian-12", CONFIGURED, (NETPLAN, NM)),
+        ("debian-13", MANAGED, (NETPLAN, NM)),
+        ("debian-13", {CFG: ONLY, **NETWORKD_RUNS}, (NETWORKD, ENI)),
+        ("debian-13", {CFG: ONLY, **NODE}, ()),
         ("ubuntu-24.04", NODE, (NETPLAN, ENI)),
         ("ubuntu-24.04", {CFG: "network: {config: disabled}"}, ()),
     ],

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pibake import catalog
+from pibake.system import Network
 
 PAGE = Path(__file__).parents[2] / "docs/bases.md"
 
@@ -54,3 +55,10 @@ def test_the_example_of_a_catalogue_is_read_as_described(tmp_path: Path) -> None
     assert isinstance(entry.source, catalog.Download)
     assert entry.source.location == "https://images.acme.example/stable/"
     assert catalog.vouched(entry.source) == "digest signed by 89ABCDEF01234567"
+
+
+def test_the_example_of_an_assembled_base_is_read_as_described(tmp_path: Path) -> None:
+    found = re.search(r"```yaml\n(bases:.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert found
+    entry = catalog.parse(found[1], tmp_path)["debian-12-nm"]
+    assert entry.source == catalog.Assemble("bookworm", Network.NETWORK_MANAGER, cloud_init=True)

@@ -14,6 +14,7 @@ from pibake import catalog, proof, vendor, webindex
 from pibake.boards import BOARDS
 from pibake.catalog import Assemble, Download
 from pibake.errors import PibakeError
+from pibake.system import Network
 
 
 def test_the_catalogue_has_the_bases_that_the_readme_promises() -> None:
@@ -77,6 +78,31 @@ def test_the_environment_names_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(source, Download)
     monkeypatch.setenv("PIBAKE_UBUNTU_URL", "http://mirror.lan/ubuntu")
     assert source.location == "http://mirror.lan/ubuntu/releases/24.04/release/"
+
+
+def assembled(source: str, folder: Path) -> object:
+    fields = "title: x, arch: arm64, boards: [pi4], user: pi, end_of_life: '2030-01-01', notes: x"
+    return catalog.parse(f"bases: {{x: {{{fields}, assemble: {source}}}}}", folder)["x"].source
+
+
+def test_a_flavour_of_an_assembled_base_says_its_network_and_whether_it_has_cloud_init(
+    tmp_path: Path,
+) -> None:
+    assert assembled("{suite: trixie}", tmp_path) == Assemble("trixie", Network.NETPLAN, cloud_init=True)
+    bare = assembled("{suite: trixie, network: ifupdown, cloud_init: false}", tmp_path)
+    assert bare == Assemble("trixie", Network.IFUPDOWN, cloud_init=False)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("{suite: trixie, network: wicked}", "'wicked' is not a valid Network"),
+        ("{suite: trixie, cloud_init: no}", "x: cloud_init is true or false, not no"),
+    ],
+)
+def test_a_flavour_that_there_is_not_is_refused(source: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=said):
+        assembled(source, tmp_path)
 
 
 OWN = """

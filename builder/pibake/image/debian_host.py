@@ -27,6 +27,9 @@ IMAGE = "/proc/self/fd/9"
 GUARD = """exec 9<>"$0"; trap 'kill -KILL 0' TERM; "$@" & wait $!"""
 """Opens the image, runs mmdebstrap, and at a signal ends all of it at once: asked politely, mmdebstrap would wait for
 the maintainer script under way, and a process group that Python has left behind has nobody else to end it."""
+LAST = {"bullseye": ""}
+"""Suites past their long-term support, to be had as their last point release, and where: the list of security updates
+is still there, but not all files it names."""
 HINTS = (
     (
         r"Temporary failure resolving|Could not (connect|resolve)|Unable to connect|Failed to fetch",
@@ -128,7 +131,7 @@ def mmdebstrap(
     """Run mmdebstrap as root, or in a user namespace of one's own.
 
     Args:
-        arguments: everything after the program and its mode.
+        arguments: everything after the program and its mode, up to suite and target.
         suite: the Debian suite, for messages.
         room: the folder for its trees.
         environment: what hooks and maintainer scripts get to see.
@@ -141,6 +144,8 @@ def mmdebstrap(
     """
     root = os.geteuid() == 0
     argv = ["mmdebstrap", "--verbose", f"--mode={'root' if root else 'unshare'}", *arguments]
+    if suite in LAST:
+        argv.append(LAST[suite])  # without it mmdebstrap takes updates and security updates as well
     if root:
         # its mounts are seen by nobody else and go with it (in unshare mode mmdebstrap does the same)
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *argv]

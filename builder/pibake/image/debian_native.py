@@ -20,6 +20,9 @@ def native(
     lines = resources.text("images", "debian", "lent.txt").splitlines()
     packages = [line.split()[0] for line in lines if line.strip() and not line.startswith("#")] + [*extra]
     unused = " ".join(f'"$1/{folder}"' for folder in ("usr/share", "usr/lib/udev", "usr/include"))
+    # bullseye's systemd keeps its library where arm64's lies in the tree; the loader passes over that one
+    shared = '"$1"/usr/lib/systemd/libsystemd-shared-*.so'
+    own = f'for f in {shared}; do [ ! -e "$f" ] || mv "$f" "$1/usr/lib/x86_64-linux-gnu/"; done'
     merged = 'for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d"; ln -s usr/$d "$1/$d"; done'
     arguments = [
         "--arch=amd64", "--variant=extract", "--components=main", f"--include={','.join(packages)}",
@@ -28,7 +31,7 @@ def native(
         "--skip=download/empty", "--skip=output/dev",
         f'--extract-hook=rm -rf "$1{ARCHIVES}/partial" "$1{ARCHIVES}/lock"',
         f"--extract-hook=sync-out {ARCHIVES} {quote(cache)}",
-        f'--extract-hook=mkdir -p "$1{ARCHIVES}/partial"; rm -rf {unused}',
+        f'--extract-hook=mkdir -p "$1{ARCHIVES}/partial"; rm -rf {unused}; {own}',
         suite, str(tar),
     ]  # fmt: skip
     mmdebstrap(arguments, suite=suite, room=room, environment=environment, on_line=lambda _line: None)

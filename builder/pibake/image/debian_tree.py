@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-DATA = ("images", "debian")
+KIT = {"": ("images", "debian"), "flavour/": ("images", "debian-flavours")}
+"""Folders of data whose files the hooks need, and where those go below /.pibake."""
+OVERLAY = """for word in $PIBAKE_FLAVOUR; do
+    if [ -d "$1/.pibake/flavour/root/$word" ]; then cp -a "$1/.pibake/flavour/root/$word/." "$1/"; fi
+done"""
+"""Lays over the tree what each word of a flavour brings, before the initrd is made."""
 PATH = "/.pibake/first:/.pibake/tools"
 """Folders of the tree that do not exist anywhere else: stubs, then lent programs."""
 
@@ -40,6 +45,7 @@ class Order:
     stand_ins: tuple[str, ...]
     lent: tuple[str, ...]
     merge_usr: bool
+    flavour: tuple[str, ...]
     epoch: int
     environment: dict[str, str]
 
@@ -68,6 +74,7 @@ def build(
         **order.environment,
         "PATH": f"{PATH}:{os.environ.get('PATH', '/usr/bin:/bin')}",
         "PIBAKE_ASIDE": str(aside),
+        "PIBAKE_FLAVOUR": " ".join(order.flavour),
         "PIBAKE_IMAGE": IMAGE,
         "SOURCE_DATE_EPOCH": str(order.epoch),
     }
@@ -80,7 +87,7 @@ def build(
         "--arch=arm64", "--variant=minbase", "--format=null",
         f"--components={','.join(order.components)}", f"--include={','.join(order.packages)}",
         f'--aptopt=DPkg::Path "{PATH}:/usr/sbin:/usr/bin:/sbin:/bin"',
-        *(["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"] if order.merge_usr else []),
+        *_merging(order),
         f'--setup-hook=mkdir -p "$1/.pibake/native" "$1{ARCHIVES}"',
         f"--setup-hook=tar-in {quote(kit)} /.pibake",
         '--setup-hook=touch "$1/.pibake/started"',
@@ -91,7 +98,9 @@ def build(
         "--skip=download/empty", "--skip=essential/unlink",
         f'--customize-hook=rm -rf "$1{ARCHIVES}/partial" "$1{ARCHIVES}/lock"',
         f"--customize-hook=sync-out {ARCHIVES} {quote(caches['arm64'])}",
+        *(["--customize-hook=" + OVERLAY] if order.flavour else []),
         '--customize-hook="$1/.pibake/settle.sh" "$1"',
+        *(['--customize-hook="$1/.pibake/flavour/settle.sh" "$1"'] if order.flavour else []),
         f"--customize-hook=sync-out /.pibake/out {quote(out)}",
         '--customize-hook="$1/.pibake/disk.sh" "$1"',
         "--skip=cleanup",  # settle.sh cleans, before the file system is written
@@ -107,20 +116,30 @@ def build(
     return Built(out / "firmware", {name: version for name, version, _ in rows})
 
 
+def _merging(order: Order) -> list[str]:
+    """Return what makes mmdebstrap merge /usr, where the suite's packages do not."""
+    if not order.merge_usr:
+        return []
+    if order.suite == "bullseye":  # it has no usr-is-merged, which mmdebstrap's own hook goes on to install
+        return ['--setup-hook=for d in bin sbin lib; do mkdir -p "$1/usr/$d"; ln -s usr/$d "$1/$d"; done']
+    return ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
+
+
 def _kit(order: Order, room: Path) -> Path:
     """Pack what the hooks need, owned by root, into a tar file: the build's user may not read ours."""
     kit = room / "kit.tar"
-    base = resources.path(*DATA)
     with tarfile.open(kit, "w") as tar:
-        for path in sorted(base.rglob("*")):
-            info = tar.gettarinfo(path, str(path.relative_to(base)))
-            info.uid = info.gid = 0
-            info.uname = info.gname = "root"
-            info.mtime = order.epoch
-            # git keeps no mode but the executable bit, and a strict umask may have cut the rest
-            info.mode = 0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644
-            with path.open("rb") if path.is_file() else io.BytesIO() as content:
-                tar.addfile(info, content)
+        for prefix, folder in KIT.items():
+            base = resources.path(*folder)
+            for path in sorted(base.rglob("*")):
+                info = tar.gettarinfo(path, f"{prefix}{path.relative_to(base)}")
+                info.uid = info.gid = 0
+                info.uname = info.gname = "root"
+                info.mtime = order.epoch
+                # git keeps no mode but the executable bit, and a strict umask may have cut the rest
+                info.mode = 0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644
+                with path.open("rb") if path.is_file() else io.BytesIO() as content:
+                    tar.addfile(info, content)
         names = "".join(f"{path}\n" for path in order.stand_ins).encode()
         info = tarfile.TarInfo("stand-ins")
         info.size, info.mtime = len(names), order.epoch

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same image would give another `System`: what was recorded before is then read anew."""
 RESIZE = ("init=/usr/lib/raspi-config/init_resize.sh", "init=/usr/lib/raspberrypi-sys-mods/firstboot")
 """Words of a command line by which Raspberry Pi OS, up to bookworm, enlarges its root file system; then `resize`."""

@@ -150,7 +150,8 @@ def grows(root: Root, cloud: Cloud) -> bool:
 def renders(root: Root, cloud: Cloud, os: str) -> tuple[Network, ...]:
     """Return the programs it can hand a network configuration to, in the order in which it would choose.
 
-    None if the seed's does not come through: `network` in its own configuration goes before.
+    None if the seed's does not come through: `network` in its own configuration goes before. Those after one that it
+    would choose in vain are left out as well.
     """
     config, release = cloud.config, cloud.release
     if isinstance(config.get("network"), dict) or "network-config=disabled" in cloud.words:
@@ -159,11 +160,14 @@ def renders(root: Root, cloud: Cloud, os: str) -> tuple[Network, ...]:
     order = [str(name) for name in listed] if isinstance(listed, list) else list(RENDERERS)
     if release < (17, 1):  # the distribution's class decided
         order = ["sysconfig"] if os in RED_HAT else ["eni"]
-    return tuple(
+    found = tuple(
         RENDERERS[name]
         for name in order
         if name in RENDERERS and release >= SINCE.get(name, ()) and _available(name, root, release, os)
     )
+    # it takes networkd where nothing starts that at boot, and starts it itself, but at the first boot only
+    dead = Network.NETWORKD in found and not root.enabled("systemd-networkd.service")
+    return found[: found.index(Network.NETWORKD)] if dead else found
 
 
 def _available(name: str, root: Root, release: tuple[int, ...], os: str) -> bool:
