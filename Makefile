@@ -59,7 +59,11 @@ test: setup ## Run the linters and every test, with real QEMU boots
 test-quick: setup ## Run everything that needs no boot and no base image
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not boot and not base and not cluster and not k3s and not vendors'
+	$(BIN)/pytest -m 'not boot and not base and not cluster and not k3s and not vendors and not flavours'
+
+.PHONY: test-boot-all
+test-boot-all: setup ## Boot a card through every network program, on Debian 11 to 13, with cloud-init and without
+	$(BIN)/pytest -m 'boot or flavours' --durations=0 tests/boot
 
 .PHONY: test-cluster
 test-cluster: setup ## Build Kubernetes once (20 minutes), then let cards join it (needs root)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +16,13 @@ import yaml
 from tests.conftest import KEY
 from tests.tools import layouts
 
-from pibake import bases, build, config, plan
+from pibake import bases, build, catalog, config, plan
 from pibake.cache import Cache
+from pibake.cli.system import FOUND
 from pibake.errors import PibakeError
 from pibake.image import fat, table
 from pibake.image.ext4_tree import Files
+from pibake.image.inspect import inspect
 from pibake.progress import Silent
 from pibake.seed import CGROUP_FLAGS
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
     from pibake.system import System
 
+PAGE = Path(__file__).parents[2] / "docs/bases.md"
 NETPLAN, MANAGER = "network-config", "etc/NetworkManager/system-connections/"
 EXPECTED = {
     "ubuntu-18.04-pi3": ("cloud-init", NETPLAN),
@@ -162,3 +167,67 @@ def test_a_wi_fi_key_is_in_the_archive_of_secrets_only(name: str, make: Callable
 def test_a_board_that_the_image_has_no_firmware_for_is_refused(make: Callable[..., Made]) -> None:
     with pytest.raises(PibakeError, match="n1 is a pi5, and the boot partition of"):
         make("hypriotos-rpi64", ", board: pi5")
+
+
+LAYOUT = {
+    "debian-13": "debian-13",
+    "debian-12": "debian-12",
+    "debian-11": "debian-11",
+    "ubuntu-26.04": "ubuntu-26.04",
+    "ubuntu-24.04": "ubuntu-24.04",
+    "ubuntu-22.04": "ubuntu-22.04",
+    "ubuntu-20.04": "ubuntu-20.04",
+    "ubuntu-18.04-raspi4": "ubuntu-18.04-pi4",
+    "ubuntu-18.04-raspi3": "ubuntu-18.04-pi3",
+    "raspios-trixie-lite": "raspios-trixie",
+    "raspios-bookworm-lite": "raspios-bookworm",
+    "debian-12-raspi4": "debian-raspi-12",
+    "debian-12-raspi3": "debian-raspi-12",
+    "hypriotos-rpi64": "hypriotos-rpi64",
+    "hypriotos-1.12": "hypriotos-1.12",
+    "centos-7-raspi4": "centos-7",
+    "centos-7-raspi3": "centos-7",
+}
+"""Base of the catalogue -> the image that stands in for it."""
+
+
+def layout_table(folder: Path) -> str:
+    rows = [
+        "| base | boot partition at | kernel command lines | first boot by | seed found | network by | root grows by |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    seen = {name: inspect(layouts.make(name, folder / f"{name}.img"), "") for name in layouts.NAMES}
+    for base, name in LAYOUT.items():
+        system = seen[name]
+        cloud = system.cloud_init
+        cells = (
+            f"`{base}`",
+            f"/{system.boot}",
+            ", ".join(f"`{path}`" for path in system.cmdlines),
+            f"cloud-init {cloud.version}" if cloud else "files",
+            FOUND[cloud.found_by] if cloud else "",
+            system.network if not cloud or cloud.reads_network else f"{system.network}, as files",
+            system.growth,
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def test_every_base_of_the_catalogue_has_an_image_that_stands_in_for_it() -> None:
+    assert set(LAYOUT) == set(catalog.names())
+    assert set(LAYOUT.values()) == set(layouts.NAMES)
+
+
+def test_the_table_of_layouts_is_what_the_images_say(tmp_path: Path, *, update_golden: bool) -> None:
+    page = PAGE.read_text("utf-8")
+    table = layout_table(tmp_path)
+    wanted = re.sub(
+        r"(<!-- layouts -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}{table}\n{found[2]}",
+        page,
+        flags=re.DOTALL,
+    )
+    if update_golden:
+        PAGE.write_text(wanted, "utf-8")
+    assert table in PAGE.read_text("utf-8")
+    assert wanted == PAGE.read_text("utf-8")
