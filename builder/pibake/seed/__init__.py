@@ -19,7 +19,7 @@ from pibake.progress import size
 from pibake.seed import accounts, cloud, own
 from pibake.seed.archive import FILES_FILE, SECRETS_FILE, tar
 from pibake.seed.cmdline import CGROUP_FLAGS, kernel_cmdline
-from pibake.system import Network
+from pibake.system import Growth, Network
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ def early(node: NodePlan, system: System) -> bool:
     On Wi-Fi it does: its key would otherwise stay on the boot partition, in the network-config that cloud-init reads there.
     """
     cloud_init = system.cloud_init
-    return cloud_init is None or node.wifi is not None or bool(network.unfit(node, cloud_init))
+    if cloud_init is None or node.wifi is not None or system.growth is Growth.PIBAKE:
+        return True
+    return bool(network.unfit(node, cloud_init))
 
 
 def seed(
@@ -113,7 +115,7 @@ def seed(
             Tree() if node.member or early(node, system) else Tree.read(resources.path("overlays", "node"))
         )
         parts |= cloud.files(node, keys, files | program, secret, system, early=early(node, system))
-        laid = wires
+        laid = wires | accounts.settings(system) if early(node, system) else Tree()
     else:
         laid = wires | accounts.files(node, keys, system) | files
     packed = {SECRETS_FILE: tar(secret)} if len(secret) else {}

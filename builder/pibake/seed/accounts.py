@@ -28,11 +28,6 @@ def files(node: NodePlan, keys: Mapping[str, Sequence[str]], system: System) -> 
     `accounts` has a line for each user: name, shell and further groups (with commas between), with colons between as in
     passwd(5); none of them can hold a colon. `seed.conf` is read by sh.
     """
-    settings = {
-        "PIBAKE_TIMEZONE": node.timezone,
-        "PIBAKE_LOCALE": node.locale,
-        "PIBAKE_GROW": "yes" if system.growth is Growth.PIBAKE else "",
-    }
     rows = [f"{user.name}:{user.shell}:{','.join(user.groups)}\n" for user in node.users]
     sudo = [f"{user.name} ALL=(ALL) NOPASSWD:ALL\n" for user in node.users if user.sudo]
     authorized = {
@@ -45,10 +40,15 @@ def files(node: NodePlan, keys: Mapping[str, Sequence[str]], system: System) -> 
             "etc/hostname": File(f"{node.hostname}\n".encode()),
             "etc/ssh/sshd_config.d/00-pibake.conf": File(SSHD),
             ACCOUNTS: File("".join(rows).encode()),
-            SETTINGS: File(
-                "".join(f"{key}={shlex.quote(value)}\n" for key, value in settings.items()).encode()
-            ),
+            **settings(system, PIBAKE_TIMEZONE=node.timezone, PIBAKE_LOCALE=node.locale).files,
             **({"etc/sudoers.d/90-pibake": File("".join(sudo).encode(), 0o440)} if sudo else {}),
             **authorized,
         }
     )
+
+
+def settings(system: System, **more: str) -> Tree:
+    """Return what the program reads: `more`, and whether the root file system is its to enlarge."""
+    values = {**more, "PIBAKE_GROW": "yes" if system.growth is Growth.PIBAKE else ""}
+    lines = "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+    return Tree({SETTINGS: File(lines.encode())})
