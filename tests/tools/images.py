@@ -27,6 +27,18 @@ def tool(*argv: str | Path, data: bytes = b"") -> bytes:
     return subprocess.run(argv, check=True, capture_output=True, env=ENVIRONMENT, input=data).stdout
 
 
+def make_small(path: Path, *, noise: int) -> Path:
+    """Make a 12 MiB image: a FAT partition of 4 MiB, and `noise` bytes that do not compress in one for Linux."""
+    with path.open("wb") as file:
+        file.truncate(12 * MIB)
+    tool("sfdisk", "--quiet", path, data=b"label: dos\nstart=2048, size=8192, type=c\nstart=10240, type=83\n")
+    tool("mkfs.vfat", "-n", "SYSTEM-BOOT", "--offset", "2048", path, "4096")
+    with path.open("r+b") as file:
+        file.seek(8 * MIB)
+        file.write(random.Random(1).randbytes(noise))  # noqa: S311 - noise, not a secret
+    return path
+
+
 def make(path: Path, *, label: str = "dos", noise: int = 3 * MIB, seed: int = 1) -> Path:
     """Make a 64 MiB image: a FAT partition, an ext4 one, `noise` bytes that do not compress, and holes."""
     kind = "c" if label == "dos" else "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"

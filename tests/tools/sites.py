@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from tests.tools.httpd import Server
@@ -119,6 +121,7 @@ class Site(Shop):
     def change_catalog(self, old: str, new: str) -> None:
         path = self.folder / "catalog.yaml"
         path.write_text(path.read_text().replace(old, new))
+        catalog._entries.cache_clear()  # read once in a process
 
     def trust(self, key: str) -> None:
         """Name another key in the catalogue, and put it where the old one was."""
@@ -159,23 +162,36 @@ def certificate(folder: Path) -> Path:
     return made
 
 
+def published(base: str) -> tuple[dict[str, dict[str, str]], dict[str, Any]]:
+    """Return all vendors, and the entry of one base: of pibake's own catalogue, or of OWN."""
+    tree = copy.deepcopy(_catalogue())
+    if base in tree["bases"]:
+        return tree["vendors"], tree["bases"][base]
+    path, file, proof = OWN[base]
+    above = path.rpartition("/")[0]
+    download = {"vendor": "own", "folder": f"{above}/" if above else "", "file": file, "proof": proof}
+    entry = {**tree["bases"]["ubuntu-24.04"], "title": base, "download": download}
+    return {"own": {"key": "", "fingerprint": ""}}, entry
+
+
+@functools.cache
+def _catalogue() -> dict[str, Any]:
+    tree: dict[str, Any] = yaml.safe_load(resources.text("images", "catalog.yaml"))
+    return tree
+
+
 @contextmanager
 def site(
     folder: Path, *, base: str, keys: Keys, key: str, image: bytes, packed: bytes, tls: Path | None
 ) -> Iterator[Site]:
-    """Open the server of a base's vendor, and write pibake's own catalogue with its address and the test key."""
+    """Open the server of a base's vendor, and write its entry of pibake's own catalogue with that address and the test key."""
     (folder / "keys").mkdir()
     (folder / "keys" / "vendor.gpg").write_bytes(keys.export(key))
-    tree = yaml.safe_load(resources.text("images", "catalog.yaml"))
-    tree["vendors"]["own"] = {"key": "", "fingerprint": ""}
-    for name, (path, file, proof) in OWN.items():
-        above = path.rpartition("/")[0]
-        download = {"vendor": "own", "folder": f"{above}/" if above else "", "file": file, "proof": proof}
-        tree["bases"][name] = {**tree["bases"]["ubuntu-24.04"], "title": name, "download": download}
+    vendors, entry = published(base)
     with Server(tls) as server:
-        for vendor in tree["vendors"].values():
+        for vendor in vendors.values():
             vendor["url"] = server.url
             if "key" in vendor:
                 vendor |= {"key": "vendor.gpg", "fingerprint": key}
-        (folder / "catalog.yaml").write_text(yaml.safe_dump(tree))
+        (folder / "catalog.yaml").write_text(yaml.safe_dump({"vendors": vendors, "bases": {base: entry}}))
         yield Site(server, folder, image, packed, keys, key, base)

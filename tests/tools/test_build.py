@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.tools import command
 
 FAST = ("--gateway", "192.168.1.1", "--dns", "192.168.1.1", "--user", "ops")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"
@@ -45,9 +46,7 @@ class Bench:
         )  # fmt: skip
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        child = self.start(*arguments)
-        out, err = child.communicate()
-        return subprocess.CompletedProcess(arguments, child.returncode, out, err)
+        return command.run(*arguments, env=self.env, cwd=self.folder)
 
     def build(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         done = self.run("build", *(arguments or ("--hostname", "node3")))
@@ -135,12 +134,9 @@ def test_without_a_cluster_yaml_and_flags_the_error_says_what_to_do(bench: Bench
 
 def test_a_cluster_yaml_in_a_parent_folder_is_found(bench: Bench) -> None:
     (bench.folder / "deep/er").mkdir(parents=True)
-    child = subprocess.run(
-        [sys.executable, "-m", "pibake", "plan", "--json"], cwd=bench.folder / "deep/er", env=bench.env,
-        capture_output=True, check=False,
-    )  # fmt: skip
-    assert child.returncode == 0
-    assert [node["hostname"] for node in json.loads(child.stdout)["nodes"]] == ["node3", "node4"]
+    done = command.run("plan", "--json", cwd=bench.folder / "deep/er", env=bench.env)
+    assert done.returncode == 0
+    assert [node["hostname"] for node in json.loads(done.stdout)["nodes"]] == ["node3", "node4"]
 
 
 def test_an_unknown_node_is_named_with_the_likely_one(bench: Bench) -> None:
@@ -230,7 +226,7 @@ def test_a_build_ended_at_any_moment_leaves_whole_files_only(bench: Bench, numbe
     moments = random.Random(int(number))  # noqa: S311 - moments, not secrets
     # before its own first line, a program can only end as Python ends it
     started = time.monotonic()
-    bench.run("--version")
+    bench.start("--version").communicate()
     starting = time.monotonic() - started
     for _ in range(8):
         child = bench.start("build", "--hostname", "node3")

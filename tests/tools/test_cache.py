@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.tools import images
+from tests.tools import command, images
 
 from pibake import bases, inventory
 from pibake.cache import Cache
@@ -251,9 +251,7 @@ def test_prune_all_leaves_nothing(packed: Path, cache: Cache) -> None:
 
 
 def pibake(cache: Cache, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache.root.parent)}
-    argv = [sys.executable, "-m", "pibake", *arguments]
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    return command.run(*arguments, env={**os.environ, "XDG_CACHE_HOME": str(cache.root.parent)})
 
 
 @pytest.fixture

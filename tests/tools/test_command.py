@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.tools import command as in_process
 
 from pibake.cli import COMMANDS
 
@@ -23,16 +25,15 @@ def pibake(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProc
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    done = pibake(command, "--help")
+    done = in_process.run(command, "--help")
     assert done.returncode == 0
     assert re.search(rf"Examples?:\s+pibake {command}", done.stdout), done.stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_overview_names_every_command_as_its_help_describes_it(command: str) -> None:
-    assert re.search(
-        rf"^  {command} +{re.escape(COMMANDS[command][1])}$", pibake("--help").stdout, re.MULTILINE
-    )
+    overview = in_process.run("--help").stdout
+    assert re.search(rf"^  {command} +{re.escape(COMMANDS[command][1])}$", overview, re.MULTILINE)
 
 
 def test_every_pibake_command_in_the_documents_exists() -> None:
@@ -62,6 +63,32 @@ def test_the_readmes_cluster_yaml_is_right(tmp_path: Path) -> None:
     done = pibake("plan", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "node3" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--version",),
+        ("bild",),
+        ("plan",),
+        ("plan", "-c", "bad.yaml"),
+        ("-v", "base", "verify"),
+        ("init", "--yes"),
+    ],
+)
+def test_a_command_in_this_process_ends_and_speaks_as_the_real_one(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    results = []
+    for way in (in_process.run, in_process.start):
+        home = tmp_path / "home"
+        home.mkdir()
+        (home / "bad.yaml").write_text("cluster: lab\nnodez: []\n")
+        env = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+        done = way(*arguments, env=env, cwd=home)
+        results.append((done.returncode, done.stdout, done.stderr))
+        home.rename(tmp_path / f"home-{way.__name__}")
+    assert results[0] == results[1]
 
 
 def test_an_unknown_command_or_option_exits_2() -> None:

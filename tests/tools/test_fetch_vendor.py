@@ -1,4 +1,4 @@
-"""Bases by name, by the real command line: pulled, pinned, refreshed, and refused if they are no image of a Pi."""
+"""Bases by name, by the command line: pulled, pinned, refreshed, and refused if they are no image of a Pi."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.tools import command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,8 +56,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return work
 
 
-def pibake(command: str) -> subprocess.CompletedProcess[str]:
-    argv = ["sh", "-c", command.replace("pibake", f"{sys.executable} -m pibake", 1)]
+def pibake(line: str) -> subprocess.CompletedProcess[str]:
+    argv = ["sh", "-c", line.replace("pibake", f"{sys.executable} -m pibake", 1)]
     return subprocess.run(argv, capture_output=True, text=True, check=False)
 
 
@@ -67,7 +68,7 @@ def test_a_file_is_written_that_plans_with_the_other_files_as_an_overlay(folder:
     assert os.access(folder / "overlays/one/usr/local/bin/hello", os.X_OK)
     assert sorted(path.name for path in folder.iterdir()) == ["cluster.yaml", "overlays"]
     assert [path.name for path in (folder / "overlays").iterdir()] == ["one"]
-    planned = pibake("pibake plan")
+    planned = command.run("plan")
     assert planned.returncode == 0, planned.stderr
     assert planned.stdout.splitlines()[-1].split()[:2] == ["one", "192.168.1.31/24"]
     assert "network 192.168.1.0/24, gateway 192.168.1.1" in planned.stdout
@@ -110,7 +111,7 @@ def test_board_after_board_is_appended_with_the_shell(folder: Path) -> None:
     done = pibake("pibake import hypriot ../two.yml >> cluster.yaml")
     assert done.returncode == 0, done.stderr
     assert "this is an entry for `nodes` in cluster.yaml" in done.stderr
-    planned = pibake("pibake plan").stdout.splitlines()
+    planned = command.run("plan").stdout.splitlines()
     assert [line.split()[0] for line in planned[-2:]] == ["one", "two"]
     again = pibake("pibake import hypriot ../two.yml >> cluster.yaml")
     assert again.returncode == 1
@@ -139,7 +140,7 @@ def test_a_boot_partition_of_imagers_is_read_as_a_folder(tmp_path: Path) -> None
     )
     (card / "meta-data").write_text("instance-id: x\n")
     assert pibake("pibake import imager ../bootfs -o cluster.yaml").returncode == 0
-    assert pibake("pibake plan").stdout.splitlines()[-1].split()[:2] == ["attic", "10.0.0.2/24"]
+    assert command.run("plan").stdout.splitlines()[-1].split()[:2] == ["attic", "10.0.0.2/24"]
 
 
 def test_mistakes_have_their_place_and_exit_status(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_mistakes_have_their_place_and_exit_status(tmp_path: Path) -> None:
         ("../empty", 1, "error: ../empty has none of user-data, "),
         ("../gone.yml", 2, "'../gone.yml' does not exist"),
     ):
-        done = pibake(f"pibake import hypriot {source}")
+        done = command.run("import", "hypriot", source)
         assert done.returncode == status, done.stderr
         assert said in done.stderr
         assert "Traceback" not in done.stderr

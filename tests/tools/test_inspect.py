@@ -5,13 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.tools import images, layouts
+from tests.tools import command, images, layouts
 from tests.tools.layouts import To
 
 from pibake import bases, inventory
@@ -23,6 +21,7 @@ from pibake.progress import Silent
 from pibake.system import CloudInit, Growth, Kernel, Network, Release, System
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from tests.tools.layouts import Content
@@ -465,9 +464,7 @@ def test_a_system_is_read_once_per_image_and_forgotten_with_it(path: Path, tmp_p
 
 
 def pibake(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "XDG_CACHE_HOME": str(home)}
-    argv = [sys.executable, "-m", "pibake", *arguments]
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+    return command.run(*arguments, env={**os.environ, "XDG_CACHE_HOME": str(home)})
 
 
 def test_base_inspect_shows_a_file_without_keeping_it(path: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A vendor with signing keys, a catalogue that names it, and the real command line pointed at both."""
+"""A vendor with signing keys, a catalogue that names it, and the command line pointed at both."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.tools import command
 from tests.tools.httpd import Server
 from tests.tools.images import tool
 
@@ -118,14 +119,13 @@ class Shop:
         self.server.add("releases/SHA256SUMS.gpg", signature or self.keys.sign(listed, self.key))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a real process."""
         argv = [sys.executable, "-m", "pibake", *arguments]
         pipe = subprocess.PIPE
         return subprocess.Popen(argv, env=self.environment, stdout=pipe, stderr=pipe, text=True)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        with self.start(*arguments) as child:
-            out, err = child.communicate(timeout=120)
-        return subprocess.CompletedProcess(child.args, child.returncode, out, err)
+        return command.run(*arguments, env=self.environment)
 
     def assert_sound(self) -> None:
         """Check that nothing half-made has a final name, and that pibake says the same of its cache."""
