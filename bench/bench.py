@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from pibake import accel, bases, build, config, plan, vault
 from pibake.cache import Cache
+from pibake.ground import Ground
 from pibake.image import fat
 from pibake.image.clone import allocated
 from pibake.image.layout import boot_partition
@@ -119,11 +120,11 @@ def seeding(folder: Path, image: Path, base: bases.Base) -> Row:
     secrets = vault.Vault(folder / vault.FOLDER).issue(vault.wanted(decided))
     keys = {user.name: [KEY] for user in decided.nodes[0].users}
     job = build.Job(folder, Cache(), Silent(), keys, secrets=secrets)
-    ground = build.Ground(base, bases.system(base, job.cache))
+    on = Ground(base, bases.system(base, job.cache))
 
     def one() -> None:
         node = next(nodes)
-        fat.write(image, offset, build.render_seed(node, ground, offset, job, 0).tree, epoch=0)
+        fat.write(image, offset, build.render_seed(node, on, offset, job, 0).tree, epoch=0)
 
     seconds = median(one, 50)
     return Row("seed into a finished copy", seconds, "", 0, "<= 50 ms", seconds <= 0.050)

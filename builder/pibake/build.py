@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import hashlib
 import json
@@ -12,17 +11,16 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibake import __version__, bases, catalog, fit, keys, kube, payload, vault
+from pibake import __version__, ground, keys, kube, vault
 from pibake.errors import PibakeError, about
 from pibake.image import artifact, fat, table
 from pibake.image.clone import Copy, allocated
-from pibake.image.golden import Payload, golden
 from pibake.image.layout import boot_partition, boot_text
 from pibake.plan import node_json
 from pibake.progress import size
 from pibake.run import find
 from pibake.secret import Secret
-from pibake.seed import Seed, early, seed, vehicle
+from pibake.seed import Seed, seed, vehicle
 from pibake.tree import Tree
 
 if TYPE_CHECKING:
@@ -31,13 +29,12 @@ if TYPE_CHECKING:
 
     from pibake.bases import Base
     from pibake.cache import Cache
+    from pibake.ground import Ground
     from pibake.identity import Secrets
-    from pibake.plan import BaseRef, Kubernetes, NodePlan, Plan
+    from pibake.plan import Kubernetes, NodePlan, Plan
     from pibake.progress import Progress
-    from pibake.system import System
 
 DAY = 86400
-WORDS = {fit.Level.WARNED: "warning", fit.Level.NOTE: "note"}
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,6 @@ class Built:
     sha256: str
     manifest: Path
     seconds: float
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What nodes are made from: the image that is copied, and what its base says of the system in it."""
-
-    base: Base
-    system: System
 
 
 @dataclass(frozen=True)
@@ -95,20 +84,23 @@ def build(
     secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
     job = Job(out, cache, progress, keys.resolve(nodes), plan.sources, compress, secrets, extras)
     # Each base is obtained before the first node is made: a failed download leaves no half of a fleet.
-    found = {ref: ground(ref, plan, nodes, job) for ref in dict.fromkeys(node.base for node in nodes)}
+    found = {
+        ref: ground.obtain(ref, plan, nodes, cache, progress)
+        for ref in dict.fromkeys(node.base for node in nodes)
+    }
     _check_space(job, [found[node.base].base for node in nodes])
     for node in nodes:
         with about(node.hostname), cache.lock(f"out-{out.resolve() / node.image_name}", progress):
             yield build_node(node, found[node.base], job)
 
 
-def build_node(node: NodePlan, ground: Ground, job: Job) -> Built:
+def build_node(node: NodePlan, on: Ground, job: Job) -> Built:
     """Bake one node from a base image: copy, seed, digest, manifest."""
     started = time.monotonic()
-    base = ground.base
+    base = on.base
     boot = boot_partition(base.image)
     epoch = source_date_epoch(base, job.sources)
-    seeded = render_seed(node, ground, boot.start, job, epoch)
+    seeded = render_seed(node, on, boot.start, job, epoch)
     name = node.image_name + (f".{job.compress}" if job.compress else "")
     manifest_name = f"{node.hostname}.manifest.json"
     with artifact.workplace(job.out, node.image_name, name, f"{name}.sha256", manifest_name) as work:
@@ -136,56 +128,10 @@ def build_node(node: NodePlan, ground: Ground, job: Job) -> Built:
             digest = artifact.sha256(final)
             facts["compressed"] = {"file": name, "bytes": final.stat().st_size, "sha256": digest}
         work.part(f"{name}.sha256").write_text(f"{digest}  {name}\n")
-        manifest = _manifest(node, ground, seeded, job, epoch=epoch, image=facts)
+        manifest = _manifest(node, on, seeded, job, epoch=epoch, image=facts)
         work.part(manifest_name).write_text(json.dumps(manifest, indent=2) + "\n")
         work.publish()
     return Built(node.hostname, job.out / name, digest, job.out / manifest_name, time.monotonic() - started)
-
-
-def ground(ref: BaseRef, plan: Plan, nodes: Sequence[NodePlan], job: Job) -> Ground:
-    """Return what the nodes of a base are made from: the base itself, or a golden image of it.
-
-    Raises:
-        PibakeError: a node and the base do not go together.
-    """
-    base = bases.obtain(ref, job.cache, job.progress)
-    system = bases.system(base, job.cache)
-    _judge(ref, base, system, [node for node in nodes if node.base == ref], job)
-    wanted = Payload()
-    if plan.kubernetes:
-        wanted = payload.obtain(plan.kubernetes, base, job.cache, job.progress, arch=system.arch)
-    # all nodes of the plan count, so that building some of them gives the same images as building all
-    if any(early(node, system) for node in plan.nodes if node.base == ref):
-        wanted = payload.with_seed_unit(wanted, system, job.cache)
-    return Ground(golden(base, wanted, job.cache, job.progress), system)
-
-
-def _judge(ref: BaseRef, base: Base, system: System, nodes: Sequence[NodePlan], job: Job) -> None:
-    """Say what does not go together, once for each thing to say, and stop where nothing good can come of it."""
-    entry = catalog.entry(ref.name) if ref.name else None
-    files = fat.listing(base.image, boot_partition(base.image).start, deep=True)
-    today = dt.datetime.now(dt.UTC).date()
-    found = [
-        finding
-        for node in nodes
-        for finding in fit.fit(
-            node,
-            system,
-            entry.boards if entry else (),
-            today=today,
-            end_of_life=entry.end_of_life if entry else None,
-            boot_files=files,
-        )
-    ]
-    if system.customised:
-        job.progress.say(f"warning: {base.name} is not as its vendor made it: {system.customised}")
-    for finding in dict.fromkeys(found):
-        if finding.level is not fit.Level.REFUSED:
-            job.progress.say(f"{WORDS[finding.level]}: {finding.message}\n  hint: {finding.hint}")
-    if refused := [finding for finding in dict.fromkeys(found) if finding.level is fit.Level.REFUSED]:
-        raise PibakeError(
-            "\n".join(f.message for f in refused), "\n".join(dict.fromkeys(f.hint for f in refused))
-        )
 
 
 def _extras(kubernetes: Kubernetes | None) -> kube.Extras:
@@ -199,10 +145,10 @@ def _extras(kubernetes: Kubernetes | None) -> kube.Extras:
     return kube.Extras(*texts)
 
 
-def render_seed(node: NodePlan, ground: Ground, offset: int, job: Job, epoch: int) -> Seed:
+def render_seed(node: NodePlan, on: Ground, offset: int, job: Job, epoch: int) -> Seed:
     """Render a node's seed for a base: its overlays are read, and the base's own kernel command lines are kept."""
     overlays = functools.reduce(lambda tree, overlay: tree | Tree.read(overlay.path), node.overlays, Tree())
-    base, system = ground.base, ground.system
+    base, system = on.base, on.system
     names = (system.config, *system.cmdlines)
     texts = {name: boot_text(base.image, base.sha256, offset, name) for name in names}
     return seed(
@@ -244,10 +190,10 @@ def _check_space(job: Job, wanted: Sequence[Base]) -> None:
 
 
 def _manifest(
-    node: NodePlan, ground: Ground, seeded: Seed, job: Job, *, epoch: int, image: dict[str, Any]
+    node: NodePlan, on: Ground, seeded: Seed, job: Job, *, epoch: int, image: dict[str, Any]
 ) -> dict[str, Any]:
     """Return everything that went into an image, without any secret: enough to make the same bytes again."""
-    base = ground.base
+    base = on.base
     return {
         "pibake": __version__,
         "node": node_json(node),
@@ -257,8 +203,8 @@ def _manifest(
         "base": {"name": base.name, "sha256": base.sha256, **base.info},
         "inputs": {str(path): artifact.sha256(path) for path in job.sources},
         "source_date_epoch": epoch,
-        "vehicle": vehicle(ground.system),
-        "network": ground.system.network,
+        "vehicle": vehicle(on.system),
+        "network": on.system.network,
         "instance_id": seeded.instance_id,
         "seed": {path: hashlib.sha256(file.data).hexdigest() for path, file in seeded.tree},
         "image": image,

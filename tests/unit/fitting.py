@@ -1,24 +1,12 @@
-"""What the tests of fit share: systems as an image says them, and a part in a cluster."""
+"""What the tests of fit share: the day, and a part in a cluster."""
 
 from __future__ import annotations
 
 import datetime as dt
 
 from pibake.plan import K3sAgent, K3sServer, Kubernetes, Membership, Part, Server
-from pibake.system import Growth, Kernel, Network, Release, System
 
 TODAY = dt.date(2026, 9, 1)
-DEBIAN = System(
-    release=Release("debian", "13", "trixie", "Debian GNU/Linux 13 (trixie)"),
-    arch="arm64",
-    init="systemd",
-    boot="boot/firmware",
-    cmdlines=("cmdline.txt",),
-    network=Network.NETPLAN,
-    growth=Growth.CLOUD_INIT,
-    python="3.13.5",
-    kernels=(Kernel("vmlinuz", "6.12.48+deb13-arm64"),),
-)
 
 
 def member(part: Part, version: str = "v1.34.2") -> Membership:

@@ -6,7 +6,8 @@ import datetime as dt
 from dataclasses import replace
 
 import pytest
-from tests.unit.fitting import DEBIAN, TODAY, member
+from tests.seeding import DEBIAN
+from tests.unit.fitting import TODAY, member
 
 from pibake.boards import BOARDS
 from pibake.fit import Finding, Level, fit

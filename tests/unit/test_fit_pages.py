@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.unit.fitting import DEBIAN, TODAY, member
+from tests.seeding import DEBIAN
+from tests.unit.fitting import TODAY, member
 
 from pibake.boards import BOARDS
 from pibake.fit import Level, config_txt, fit, kernel_choice
