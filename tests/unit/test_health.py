@@ -83,6 +83,15 @@ def test_each_thing_that_is_wrong_is_found_and_named(path: list[str], value: obj
     assert list(wrong(report)) == [check]
 
 
+def test_a_warning_that_every_board_gets_is_no_reason_to_call_one_unwell() -> None:
+    known = "dmi.py[WARNING]: did not find either path /sys/class/dmi/id or dmidecode command"
+    report = copy.deepcopy(REPORT)
+    report["cloud_init"]["warnings"] = [known]
+    assert wrong(report) == {}
+    report["cloud_init"]["warnings"] = [known, "hm"]
+    assert wrong(report) == {"cloud-init warnings": "hm"}
+
+
 def test_a_node_with_a_second_address_has_to_have_both() -> None:
     manifest = {**MANIFEST, "node": {**MANIFEST["node"], "address6": "fd00::3/64"}}
     assert wrong(REPORT, manifest) == {"IPv6 address": "expected fd00::3/64"}
