@@ -165,7 +165,7 @@ def renders(root: Root, cloud: Cloud, os: str) -> tuple[Network, ...]:
         for name in order
         if name in RENDERERS and release >= SINCE.get(name, ()) and _available(name, root, release, os)
     )
-    # it takes networkd where nothing starts that at boot, and starts it itself, but at the first boot only
+    # it takes networkd for there because systemd is, also where nothing starts it
     dead = Network.NETWORKD in found and not root.enabled("systemd-networkd.service")
     return found[: found.index(Network.NETWORKD)] if dead else found
 
