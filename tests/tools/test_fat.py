@@ -111,7 +111,7 @@ def test_a_partition_with_no_room_is_an_error_that_says_how_much_was_needed(card
 
 def test_a_missing_file_is_named_with_what_is_there(card: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        ImageError, match=r"cannot read kernel\.img .* holds config\.txt, cmdline\.txt, vmlinuz"
+        ImageError, match=r"cannot read kernel\.img .* holds .*cmdline\.txt, config\.txt, .*vmlinuz"
     ):
         fat.read(card, offset(card), ["kernel.img"], tmp_path)
     with pytest.raises(ImageError, match=r"no nothing\.txt in the boot partition"):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.tools import images, vendor
-from tests.tools.httpd import Ok
+from tests.tools.httpd import PIECE, Ok
 from tests.tools.vendor import FILE, Shop
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def test_a_pull_that_is_ended_leaves_no_half_image_and_the_next_one_goes_on(
         assert "Traceback" not in said
     shop.assert_sound()
     kept = shop.cache / "partial" / "demo-1.img.part"
+    settle(shop)
     before, had = shop.server.sent, kept.stat().st_size if kept.exists() else 0
     shop.server.files[f"/{URL}"].then = Ok()
     shop.assert_pulled()
@@ -79,6 +80,14 @@ def test_a_pull_that_is_ended_leaves_no_half_image_and_the_next_one_goes_on(
         f"did not go on (ended at {moment:.2f})"
     )
     assert not leftovers(shop)
+
+
+def settle(shop: Shop) -> None:
+    """Wait until the server has noticed that its client is gone: it hears so at the next piece it sends."""
+    before = -1
+    while before != shop.server.sent:
+        before = shop.server.sent
+        time.sleep(3 * PIECE / RATE)
 
 
 def test_the_second_of_two_pulls_waits_for_the_first_and_downloads_nothing(shop: Shop) -> None:
