@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 import yaml
-from tests.seeding import on
+from tests.seeding import DEBIAN, on
 from tests.tools.nodes import NETWORKS
 
+from pibake import network
 from pibake.image import table
 from pibake.seed import seed
 from pibake.tree import Tree
@@ -100,7 +101,8 @@ def test_cloud_init_and_netplan_accept_the_network_config(
     cloud_init: Path, netplan: list[str], name: str, tmp_path: Path, plain_node: NodePlan
 ) -> None:
     node = NETWORKS[name](plain_node)
-    text = render(node)["network-config"].data.decode()
+    assert DEBIAN.cloud_init
+    text = network.network_config(node, DEBIAN.cloud_init)
     schema = json.loads(
         (cloud_init / "cloudinit/config/schemas/schema-network-config-v2.json").read_text("utf-8")
     )

@@ -190,5 +190,6 @@ def test_the_seed_of_a_node_on_wifi_tells_the_radio_its_country_and_shows_the_ke
     assert "cfg80211.ieee80211_regdom=DE" in said["cmdline.txt"]
     assert "GB" not in said["cmdline.txt"]
     assert "rfkill unblock wlan" in said["user-data"]
-    assert [path for path, text in said.items() if PSK in text] == ["network-config"]
+    assert [path for path, text in said.items() if PSK in text] == []
+    assert tree["pibake-secrets.tar"].data.count(PSK.encode()) == 1
     assert "/etc/modprobe.d/zz-pibake-wifi.conf" in json.dumps(yaml.safe_load(said["user-data"]))
