@@ -27,9 +27,11 @@ IMAGE = "/proc/self/fd/9"
 GUARD = """exec 9<>"$0"; trap 'kill -KILL 0' TERM; "$@" & wait $!"""
 """Opens the image, runs mmdebstrap, and at a signal ends all of it at once: asked politely, mmdebstrap would wait for
 the maintainer script under way, and a process group that Python has left behind has nobody else to end it."""
-LAST = {"bullseye": ""}
-"""Suites past their long-term support, to be had as their last point release, and where: the list of security updates
-is still there, but not all files it names."""
+LAST = ("bullseye",)
+"""Suites past their long-term support, to be had as their last point release: the list of security updates is still
+there, but not all files it names."""
+POINT_RELEASE = 'sed -i -e /-security/d -e /-updates/d "$1/etc/apt/sources.list"'
+"""Takes from mmdebstrap's own list of archives what came after the point release."""
 HINTS = (
     (
         r"Temporary failure resolving|Could not (connect|resolve)|Unable to connect|Failed to fetch",
@@ -143,9 +145,8 @@ def mmdebstrap(
         CommandFailed: it failed.
     """
     root = os.geteuid() == 0
-    argv = ["mmdebstrap", "--verbose", f"--mode={'root' if root else 'unshare'}", *arguments]
-    if suite in LAST:
-        argv.append(LAST[suite])  # without it mmdebstrap takes updates and security updates as well
+    hooks = [f"--setup-hook={POINT_RELEASE}"] if suite in LAST else []
+    argv = ["mmdebstrap", "--verbose", f"--mode={'root' if root else 'unshare'}", *hooks, *arguments]
     if root:
         # its mounts are seen by nobody else and go with it (in unshare mode mmdebstrap does the same)
         argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *argv]
