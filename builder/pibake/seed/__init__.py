@@ -104,18 +104,17 @@ def seed(
     files = overlays | own.files(node, secrets) | member.public
     secret = own.secret(node, secrets) | member.secret
     _fits(node, files)
-    wires = network.files(node, system.network) if early(node, system) else Tree()
+    lays = early(node, system)
+    wires = network.files(node, system.network) if lays else Tree()
     # a Wi-Fi key leaves the boot partition with the other secrets
     secret |= Tree({path: file for path, file in wires if node.wifi and not file.mode & 0o077})
     wires = Tree({path: file for path, file in wires if path not in secret.files})
     parts: dict[str, bytes] = {}
     if system.cloud_init:
         # a member's golden image has the joining unit already, as has every one with the unit that takes the seed apart
-        program = (
-            Tree() if node.member or early(node, system) else Tree.read(resources.path("overlays", "node"))
-        )
-        parts |= cloud.files(node, keys, files | program, secret, system, early=early(node, system))
-        laid = wires | accounts.settings(system) if early(node, system) else Tree()
+        program = Tree() if node.member or lays else Tree.read(resources.path("overlays", "node"))
+        parts = cloud.files(node, keys, files | program, secret, system, early=lays)
+        laid = wires | accounts.settings(system) if lays else Tree()
     else:
         laid = wires | accounts.files(node, keys, system) | files
     packed = {SECRETS_FILE: tar(secret)} if len(secret) else {}
@@ -148,8 +147,7 @@ def _words(node: NodePlan, system: System) -> tuple[str, ...]:
     kernel's own name for it, which udev is told to leave (systemd.net-naming-scheme(7)).
     """
     by_pattern = system.network in {Network.NETPLAN, Network.NETWORKD, Network.NETWORK_MANAGER}
-    written = early(node, system)
-    if not written and system.cloud_init:
+    if system.cloud_init and not early(node, system):
         by_pattern = system.cloud_init.renders[0] is Network.NETPLAN
     named = () if by_pattern or node.link.mac or node.wifi else ("net.ifnames=0",)
     return (*network.kernel_words(node), *named)
