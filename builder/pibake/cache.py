@@ -4,6 +4,7 @@
     images/sha256/<hex>.json   what it is, and the file's size, mtime and inode when it was verified last
     names/<key>.json           pins: which image `ubuntu-24.04` stands for
     systems/<hex>.json         what the image with this sha256 says of its system
+    pieces/<hex>.json          what of it a card gets, with digests
     partial/                   work under way; nothing here is ever taken for an image
     damaged/                   images that failed verification
     debs/                      Debian packages, for assembling
@@ -55,6 +56,11 @@ class Cache:
     def systems(self) -> Path:
         """Return the folder of what images say of their systems, by the sha256 of the image."""
         return self._made("systems")
+
+    @property
+    def pieces(self) -> Path:
+        """Return the folder of the pieces of images, by the sha256 of the image."""
+        return self._made("pieces")
 
     @property
     def debs(self) -> Path:

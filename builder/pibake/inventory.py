@@ -126,6 +126,9 @@ def _unneeded(cache: Cache, *, everything: bool) -> Iterator[Dropped]:
     for record in cache.systems.glob("*.json"):
         if record.stem not in needed:
             yield _drop(record, "what an image said of itself that is removed or gone")
+    for record in cache.pieces.glob("*.json"):
+        if record.stem not in needed:
+            yield _drop(record, "the pieces of an image that is removed or gone")
     for path in cache.damaged.iterdir():
         yield _drop(path, "damaged")
     yield from _unfinished(cache, older_than=time.time() - (0 if everything else STALE))
@@ -139,7 +142,7 @@ def _unfinished(cache: Cache, *, older_than: float) -> Iterator[Dropped]:
         key = path.name.partition(".img")[0].partition(".work")[0]
         if path.lstat().st_mtime < older_than and not cache.busy(key):
             yield _drop(path, "left by a run that did not finish")
-    for folder in (cache.names, cache.images, cache.systems):
+    for folder in (cache.names, cache.images, cache.systems, cache.pieces):
         for path in folder.glob(".*"):
             if path.lstat().st_mtime < older_than:
                 yield _drop(path, "left by a run that did not finish")
