@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibake import accel, bases, build, config, plan, vault
+from pibake import accel, bases, config, nodes, plan, vault
 from pibake.cache import Cache
 from pibake.ground import Ground
 from pibake.image import fat
-from pibake.image.clone import allocated
+from pibake.image.extents import allocated
 from pibake.image.layout import boot_partition
 from pibake.plan import BaseRef
 from pibake.progress import Plain, Silent, size
@@ -118,15 +118,15 @@ def seeding(folder: Path, image: Path, base: bases.Base) -> Row:
     """Measure rendering and writing one node's seed into a copy that is already there."""
     decided = plan.plan(config.load(cluster(folder, 200), bases=("debian-13",)))
     offset = boot_partition(image).start
-    nodes = iter(decided.nodes)
+    waiting = iter(decided.nodes)
     secrets = vault.Vault(folder / vault.FOLDER).issue(vault.wanted(decided))
     keys = {user.name: [KEY] for user in decided.nodes[0].users}
-    job = build.Job(folder, Cache(), Silent(), keys, secrets=secrets)
+    job = nodes.Job("bench", Cache(), Silent(), keys, secrets=secrets)
     on = Ground(base, bases.system(base, job.cache))
 
     def one() -> None:
-        node = next(nodes)
-        fat.write(image, offset, build.render_seed(node, on, offset, job, 0).tree, epoch=0)
+        node = next(waiting)
+        fat.write(image, offset, nodes.render_seed(node, on, offset, job, 0).tree, epoch=0)
 
     seconds = median(one, 50)
     return Row("seed into a finished copy", seconds, "", 0, "<= 50 ms", seconds <= 0.050)

@@ -120,15 +120,14 @@ def _unneeded(cache: Cache, *, everything: bool) -> Iterator[Dropped]:
     for image in cache.images.glob("*.img"):
         if image.stem not in needed:
             yield _drop(image, "no base stands for this image any more")
-    for record in cache.images.glob("*.json"):
-        if record.stem not in needed:
-            yield _drop(record, "the record of an image that is removed or gone")
-    for record in cache.systems.glob("*.json"):
-        if record.stem not in needed:
-            yield _drop(record, "what an image said of itself that is removed or gone")
-    for record in cache.pieces.glob("*.json"):
-        if record.stem not in needed:
-            yield _drop(record, "the pieces of an image that is removed or gone")
+    for folder, why in (
+        (cache.images, "the record of an image that is removed or gone"),
+        (cache.systems, "what an image said of itself that is removed or gone"),
+        (cache.pieces, "the pieces of an image that is removed or gone"),
+    ):
+        for record in folder.glob("*.json"):
+            if record.stem not in needed:
+                yield _drop(record, why)
     for path in cache.damaged.iterdir():
         yield _drop(path, "damaged")
     yield from _unfinished(cache, older_than=time.time() - (0 if everything else STALE))

@@ -31,6 +31,7 @@ COMMANDS = {
     "plan": ("pibake.cli.config", "Show what a build would do, and do nothing."),
     "schema": ("pibake.cli.config", "Print the JSON Schema of cluster.yaml, for editors."),
     "build": ("pibake.cli.build", "Bake flash-ready card images."),
+    "compose": ("pibake.cli.compose", "Make the images of delta files."),
     "boot": ("pibake.cli.boot", "Boot a card's image in QEMU and report its health."),
     "base": ("pibake.cli.base", "List, get, check and remove base images."),
     "secrets": ("pibake.cli.secrets", "Issue, list, rotate and export the cluster's identities."),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from pibake.errors import CommandFailed, ImageError
 from pibake.image import debugfs, ext4, table
-from pibake.image.clone import ZEROS, extents
+from pibake.image.extents import ZEROS, extents
 from pibake.run import run
 
 if TYPE_CHECKING:

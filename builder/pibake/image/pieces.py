@@ -85,6 +85,20 @@ def of(base: Base, cache: Cache, progress: Progress) -> tuple[Piece, ...]:
     return found
 
 
+def spans(pieces: Iterable[Piece], most: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of pieces, those that touch as one, up to `most` bytes."""
+    start = end = 0
+    for piece in pieces:
+        if piece.start == end and piece.end - start <= most:
+            end = piece.end
+            continue
+        if end:
+            yield start, end
+        start, end = piece.start, piece.end
+    if end:
+        yield start, end
+
+
 def digest(pieces: Sequence[Piece], length: int) -> str:
     """Return a sha256 (hex) over a whole image: its length, and place and digest of every piece; the rest is zeros."""
     total = hashlib.sha256(f"{length}\n".encode())

@@ -76,7 +76,10 @@ def patches(image: Path, tree: Tree, *, epoch: int, length: int) -> tuple[Patch,
         ImageError: there is no FAT boot partition, or no room on it.
     """
     ground = Ground.of(image)
-    folders = ["", *sorted({str(parent) for path, _ in tree for parent in PurePosixPath(path).parents} - {"."})]
+    folders = [
+        "",
+        *sorted({str(parent) for path, _ in tree for parent in PurePosixPath(path).parents} - {"."}),
+    ]
     with tempfile.TemporaryDirectory(prefix="pibake-") as name:
         skeleton = Path(name, image.name)
         known = [(ground.boot, ground.boot + ground.shape.data), *ground.clusters(image, folders)]
@@ -84,7 +87,7 @@ def patches(image: Path, tree: Tree, *, epoch: int, length: int) -> tuple[Patch,
         fat.write(skeleton, ground.boot, tree, epoch=epoch)
         written = ground.clusters(skeleton, [*folders, *(path for path, file in tree if file.data)])
         found = _different(image, skeleton, known, written)
-    return tuple([*found, *(_grown(image, length) if ground.label == "gpt" else ())])
+    return (*found, *(_grown(image, length) if ground.label == "gpt" else ()))
 
 
 def _skeleton(image: Path, skeleton: Path, ranges: Iterable[Range]) -> None:
