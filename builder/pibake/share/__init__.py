@@ -1,0 +1,11 @@
+"""One store of images for many stations: what nodes are made from, pushed to an OCI registry and pulled from it.
+
+    artifact   what stands under one tag, as values and as JSON (docs/share.md has the table of media types)
+    packing    a range of an image as a compressed blob, and back
+    transport  HTTP that keeps secrets to https, and turns what goes wrong into pibake's errors
+    registry   a repository of a registry: blobs and manifests, by way of the `oras` package
+    crew       two threads that stop together
+    push, pull the two ways
+
+Images are cut at fixed offsets, so images of one base share the blobs of the pieces in which they agree.
+"""

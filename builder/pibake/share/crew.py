@@ -1,0 +1,60 @@
+"""Two threads that work off a list, and stop together."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pibake.progress import Task
+
+THREADS = 2
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Stopped(Exception):
+    """Raised in a thread whose work nobody waits for any more."""
+
+
+@dataclass
+class Crew:
+    """Threads that work on one task; what they have done is counted together."""
+
+    task: Task | None = None
+    done: float = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def add(self, count: float) -> None:
+        """Count so many bytes more; `Stopped` is raised when there is no more use in going on."""
+        if self._stop.is_set():
+            raise Stopped
+        with self._lock:
+            self.done += count
+            if self.task:
+                self.task.update(self.done)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but not longer than there is use in it."""
+        if self._stop.wait(seconds):
+            raise Stopped
+
+    def each(self, work: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Result]:
+        """Return what `work` makes of each job, in order; the first error, or Ctrl-C, ends all of them."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            futures = [pool.submit(work, job) for job in jobs]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                failed = [error for future in done if (error := future.exception())]
+                if failed:
+                    raise next((error for error in failed if not isinstance(error, Stopped)), failed[0])
+                return [future.result() for future in futures]
+            finally:
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+                self._stop.clear()
