@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import zstandard
 from tests.tools import command
+from tests.tools.httpd import Server, Status
 from tests.tools.images import MIB, tool
 from tests.tools.registryd import CUT, Gate, Registry
 
@@ -28,7 +29,6 @@ from pibake.cache import Cache
 from pibake.errors import FetchError, PibakeError, VerificationError
 from pibake.image.golden import Payload, PayloadFile, golden
 from pibake.progress import Silent
-from pibake.share.artifact import Artifact
 from pibake.share.pull import Pulled, pull
 from pibake.share.push import Pushed, push
 from pibake.share.reference import Reference
@@ -42,6 +42,8 @@ PIECE = 256 * 1024
 QUICK = Policy(attempts=3, backoff=0.05, connect=5, read=5)
 KEY = f"golden@{'a' * 32}"
 PASSWORD = "corret-horse-battery"
+HTPASSWD = "me:$2y$04$qk2VubViRtdCfE6PRtUDU.Fi1gP6NSenPQn.2a/HgUXWTxhoBNDv."
+"""Of that password, by bcrypt: the one way docker-registry knows."""
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"
 
 
@@ -82,7 +84,7 @@ def keep(cache: Cache, data: dict[int, bytes], *, key: str = KEY, length: int = 
         "created": 1,
         "obtained": 1,
         "parts": {},
-        "payload": "p",
+        "base": "0" * 64,
         **info,
     }
     cache.keep(key, temp, sha256, facts, Silent())
@@ -272,7 +274,7 @@ def test_a_push_that_is_killed_sends_only_the_rest_the_next_time(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     before = registry.uploads()
     assert 4 <= before <= 8
-    with pytest.raises(FetchError, match="404"):
+    with pytest.raises(FetchError, match=r"404"):
         receive(lab, station)
     send(lab, cache, sha256)
     assert registry.uploads() == 12 + 1
@@ -336,7 +338,7 @@ def test_what_was_damaged_in_partial_meanwhile_is_fetched_again(
 
 
 def test_a_connection_that_breaks_and_a_busy_registry_are_tried_again(
-    lab: Reference, cache: Cache, station: Cache, registry: Registry
+    cache: Cache, station: Cache, registry: Registry
 ) -> None:
     sha256 = some(cache)
     with Gate(registry, faults=[503, 0, 500, 0, 0, 429]) as gate:
@@ -377,7 +379,7 @@ def test_a_manifest_that_lies_about_the_whole_image_is_found_out(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    "change",
     [
         (KEY, "../../../etc/x", "no name in the cache"),
         ('"length": 8388608', '"length": -1', "bytes"),
@@ -387,8 +389,9 @@ def test_a_manifest_that_lies_about_the_whole_image_is_found_out(
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused(
-    lab: Reference, cache: Cache, station: Cache, registry: Registry, old: str, new: str, says: str
+    lab: Reference, cache: Cache, station: Cache, registry: Registry, change: tuple[str, str, str]
 ) -> None:
+    old, new, says = change
     send(lab, cache, some(cache))
     tamper(registry, lab, lambda text: text.replace(old, new))
     with pytest.raises(FetchError, match=says):
@@ -417,7 +420,7 @@ def tamper(registry: Registry, lab: Reference, change: Callable[[str], str]) -> 
 
 def test_a_tag_that_is_not_there_is_said_to_be_missing(lab: Reference, station: Cache) -> None:
     with pytest.raises(
-        FetchError, match="404 Not Found when asked for .*/pibake/lab:latest: MANIFEST_UNKNOWN"
+        FetchError, match=r"404 Not Found when asked for .*/pibake/lab:latest: MANIFEST_UNKNOWN"
     ) as caught:
         receive(lab, station)
     assert "pibake push" in caught.value.hint
@@ -428,7 +431,7 @@ def test_a_blob_that_is_gone_is_said_to_be_missing(
 ) -> None:
     pushed = send(lab, cache, some(cache))
     registry.blob(pushed.artifact.images[0].pieces[0].blob.sha256).unlink()
-    with pytest.raises(FetchError, match="404 .*bytes 0 to 262144 of golden image"):
+    with pytest.raises(FetchError, match=r"404 .*bytes 0 to 262144 of golden image"):
         receive(lab, station)
 
 
@@ -456,8 +459,7 @@ def locked(tmp_path: Path) -> Iterator[Registry]:
     """A registry that wants a password."""
     folder = tmp_path / "locked"
     folder.mkdir()
-    users = tool("htpasswd", "-nbB", "-C", "4", "me", PASSWORD)
-    (folder / "htpasswd").write_bytes(users)
+    (folder / "htpasswd").write_text(f"{HTPASSWD}\n")
     with Registry(folder, htpasswd=folder / "htpasswd") as running:
         yield running
 
@@ -469,31 +471,28 @@ def log_in(monkeypatch: pytest.MonkeyPatch, home: Path, address: str, password: 
     monkeypatch.setenv("HOME", str(home))
 
 
-@pytest.mark.parametrize("way", ["file", "environment"])
+def in_environment(monkeypatch: pytest.MonkeyPatch, home: Path, address: str, password: str) -> None:  # noqa: ARG001
+    monkeypatch.setenv("PIBAKE_REGISTRY_USER", "me")
+    monkeypatch.setenv("PIBAKE_REGISTRY_PASSWORD", password)
+
+
+@pytest.mark.parametrize("tell", [log_in, in_environment])
 def test_the_right_password_opens_a_registry_and_a_wrong_or_missing_one_does_not(
-    locked: Registry, cache: Cache, station: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    locked: Registry, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Callable[..., None]
 ) -> None:
-    lab = Reference.parse(f"{locked.address}/lab")
+    lab, home = Reference.parse(f"{locked.address}/lab"), tmp_path / "home"
     sha256 = some(cache)
-
-    def give(password: str) -> None:
-        if way == "file":
-            log_in(monkeypatch, tmp_path / "home", locked.address, password)
-        else:
-            monkeypatch.setenv("PIBAKE_REGISTRY_USER", "me")
-            monkeypatch.setenv("PIBAKE_REGISTRY_PASSWORD", password)
-
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(FetchError, match="refuses access") as caught:
         send(lab, cache, sha256)
     assert "docker login" in caught.value.hint
-    give("wrong-one")
-    with pytest.raises(FetchError, match="refuses access to lab .401") as caught:
+    tell(monkeypatch, home, locked.address, "wrong-one")
+    with pytest.raises(FetchError, match=r"refuses access to lab .401") as caught:
         send(lab, cache, sha256)
     assert "wrong-one" not in f"{caught.value} {caught.value.hint}"
-    give(PASSWORD)
+    tell(monkeypatch, home, locked.address, PASSWORD)
     send(lab, cache, sha256)
-    assert receive(lab, station).artifact.images[0].sha256 == sha256
+    assert receive(lab, Cache(tmp_path / "station")).artifact.images[0].sha256 == sha256
 
 
 def test_tokens_are_got_for_reading_and_for_writing(
@@ -526,7 +525,7 @@ def test_a_delta_is_not_pushed_without_the_image_that_it_needs(
     lab: Reference, cache: Cache, tmp_path: Path, registry: Registry
 ) -> None:
     file = delta(tmp_path / "node3.delta", "f" * 64)
-    with pytest.raises(PibakeError, match="node3.delta needs the image ffff"):
+    with pytest.raises(PibakeError, match=r"node3\.delta needs the image ffff"):
         send(lab, cache, some(cache), deltas={file: "f" * 64})
     assert not registry.uploads()
 
@@ -583,6 +582,30 @@ def test_a_registry_with_a_certificate_of_ones_own_is_trusted_by_its_authority(
 def test_what_is_no_name_of_a_repository_is_refused(text: str) -> None:
     with pytest.raises(PibakeError, match="not the name of a repository"):
         Reference.parse(text)
+
+
+def test_a_push_that_is_interrupted_ends_soon_and_leaves_nothing(lab: Reference, cache: Cache) -> None:
+    sha256 = some(cache)
+    done = child(PUSH.replace("SIGKILL", "SIGINT"), lab, cache, sha256, die=1.6 * MIB)
+    assert "KeyboardInterrupt" in done.stderr
+    assert not list(cache.partial.iterdir())
+
+
+def test_a_redirection_to_where_others_can_listen_is_not_followed() -> None:
+    with Server() as server:
+        server.add("v2/", b"", Status(307, {"Location": "http://192.0.2.1/blob"}))
+        with pytest.raises(FetchError, match=r"http://192\.0\.2\.1 is no place for secrets"):
+            Session(QUICK).get(f"{server.url}v2/")
+
+
+def test_credentials_that_cannot_be_read_are_said_so_and_not_shown(
+    locked: Registry, station: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in(monkeypatch, tmp_path, locked.address, PASSWORD)
+    config = tmp_path / ".docker/config.json"
+    config.write_text(config.read_text()[:-3])
+    with pytest.raises(PibakeError, match=r"~/\.docker/config\.json cannot be read$"):
+        receive(Reference.parse(f"{locked.address}/lab"), station)
 
 
 def test_no_way_takes_much_memory(lab: Reference, cache: Cache, station: Cache) -> None:
@@ -646,7 +669,3 @@ def test_from_the_command_line_one_host_pushes_and_another_pulls(
     assert (tmp_path / "cards/node3.delta").exists()
     assert PASSWORD not in sent.stdout + sent.stderr + got.stdout + got.stderr
     assert Cache(tmp_path / "b/pibake").trusted(digest, Silent())
-
-
-def test_the_same_artifact_gives_the_same_manifest() -> None:
-    assert Artifact(()).config() == Artifact(()).config()

@@ -173,8 +173,14 @@ def _image(facts: dict[str, Any], layers: list[dict[str, Any]]) -> Image:
     _demand(bool(facts["pins"]), f"image {sha256} has no name")
     for key, info in facts["pins"].items():
         _demand(bool(_KEY.fullmatch(key)), f"{key!r} is no name in the cache")
-        _demand(isinstance(info["name"], str) and isinstance(info["created"], int), f"what {key} is")
-        _demand(not key.startswith("golden@") or isinstance(info["parts"], dict), f"what is in {key}")
+        _demand(
+            isinstance(info["name"], str) and isinstance(info["created"], int), f"{key} has no name or date"
+        )
+        if key.startswith("golden@"):
+            _demand(
+                isinstance(info["parts"], dict) and bool(_hex(info["base"])),
+                f"{key} does not say what is in it",
+            )
     pieces, end = [], 0
     for layer in layers:
         if layer["mediaType"] == PIECE and layer["annotations"][_IMAGE] == sha256:

@@ -110,7 +110,8 @@ def _chosen(images: Iterable[str], cache: Cache, progress: Progress) -> dict[str
     wanted = list(dict.fromkeys(images))
     for sha256 in wanted:  # it grows by the bases
         found[sha256] = dict(_portable(key, pin) for key, pin in pins.items() if pin["sha256"] == sha256)
-        wanted += {info["base"] for info in found[sha256].values() if "base" in info} - set(wanted)
+        bases = {info.get("base") for info in found[sha256].values()}
+        wanted += {pin["sha256"] for pin in pins.values() if pin["sha256"] in bases} - set(wanted)
         if not found[sha256] or cache.trusted(sha256, progress) is None:
             raise PibakeError(f"the image {sha256[:16]}... is not in the cache", "`pibake build` makes it")
     return found

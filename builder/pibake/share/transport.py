@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,13 +27,15 @@ def is_loopback(host: str) -> bool:
 class Session(requests.Session):
     """A session that asks and redirects only where nobody can listen, and raises pibake's own errors.
 
-    It honours REQUESTS_CA_BUNDLE and https_proxy; ~/.netrc is not looked at.
+    It honours REQUESTS_CA_BUNDLE and https_proxy; it does not look at ~/.netrc, and keeps no cookies (Harbor takes whoever sends
+    them for a browser).
     """
 
     def __init__(self, policy: web.Policy) -> None:
         super().__init__()
         self.policy = policy
         self.headers.update({"User-Agent": f"pibake/{__version__}", "Accept-Encoding": "identity"})
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.auth = lambda request: request  # or the password of ~/.netrc would take the place of a token
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
