@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import tarfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -617,19 +617,50 @@ def test_no_way_takes_much_memory(lab: Reference, cache: Cache, station: Cache) 
     assert station.trusted(sha256, Silent())
 
 
-def test_a_full_disk_is_said_to_be_full_and_what_came_is_kept(
-    lab: Reference, cache: Cache, tmp_path: Path
+@contextmanager
+def disk(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a small disk."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a disk")
+def test_a_disk_that_is_too_small_is_noticed_before_anything_is_fetched(
+    lab: Reference, cache: Cache, registry: Registry, tmp_path: Path
 ) -> None:
     send(lab, cache, some(cache))
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], check=True)
-    try:
+    with disk(tmp_path / "small", "2m") as small:
         with pytest.raises(PibakeError, match=r"3\.0 MiB are needed to pull golden image of small"):
             receive(lab, Cache(small))
         assert not Cache(small).digests()
-    finally:
-        subprocess.run(["umount", small], check=True)
+    assert registry.downloads() == 1, "the config only"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a disk")
+def test_a_disk_that_becomes_full_is_said_to_be_full_and_what_came_is_kept(
+    lab: Reference, cache: Cache, registry: Registry, tmp_path: Path
+) -> None:
+    sha256 = some(cache)
+    send(lab, cache, sha256)
+    with disk(tmp_path / "small", "6m") as small:
+        filler, station = small / "filler", Cache(small)
+
+        def fill() -> None:
+            with suppress(OSError), filler.open("wb", buffering=0) as file:
+                while file.write(bytes(64 * 1024)):
+                    pass
+
+        with pytest.raises(PibakeError, match="the disk is full: no room for"):
+            pull(lab, small, station, Hook(1.6 * MIB, fill), policy=QUICK)
+        filler.unlink()
+        before = registry.downloads()
+        receive(lab, station)
+        assert registry.downloads() - before <= 12 - 4 + 1
+        assert station.path(sha256).read_bytes() == cache.path(sha256).read_bytes()
 
 
 def test_from_the_command_line_one_host_pushes_and_another_pulls(

@@ -2,10 +2,12 @@
 
     artifact   what stands under one tag, as values and as JSON (docs/share.md has the table of media types)
     packing    a range of an image as a compressed blob, and back
+    reference  what a person calls a repository and a tag
     transport  HTTP that keeps secrets to https, and turns what goes wrong into pibake's errors
-    registry   a repository of a registry: blobs and manifests, by way of the `oras` package
+    login      requests with the credentials that a registry asks for, by way of the `oras` package
+    registry   a repository: blobs and manifests
     crew       two threads that stop together
-    push, pull the two ways
+    push, pull  the two ways
 
 Images are cut at fixed offsets, so images of one base share the blobs of the pieces in which they agree.
 """

@@ -19,12 +19,10 @@ import oras.provider
 
 from pibake import web
 from pibake.errors import FetchError, PibakeError
-from pibake.share.transport import Session, is_loopback
+from pibake.share.transport import Answer, Session, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    import requests
 
     from pibake.share.reference import Reference
 
@@ -58,7 +56,7 @@ class Login:
         data: Any = None,
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
-    ) -> requests.Response:
+    ) -> Answer:
         """Ask once; the answer may be an error of the kind that stays.
 
         Raises:
@@ -69,9 +67,9 @@ class Login:
             self._local.registry = self._registry()
         registry = self._local.registry
 
-        def once() -> requests.Response:
+        def once() -> Answer:
             known = {**(headers or {}), **registry.auth.password()}
-            answer: requests.Response = _ask(registry, url, method, data=data, headers=known, stream=stream)
+            answer: Answer = _ask(registry, url, method, data=data, headers=known, stream=stream)
             return answer
 
         try:
@@ -125,7 +123,7 @@ class _Auth(oras.auth.TokenAuth):  # type: ignore[misc] # oras has no types
         return {"Authorization": f"Basic {self._basic_auth}"} if self._wanted else {}
 
     def authenticate_request(
-        self, original: requests.Response, headers: dict[str, str], refresh: bool = False
+        self, original: Answer, headers: dict[str, str], refresh: bool = False
     ) -> tuple[dict[str, str], bool]:
         """Return the headers of the next attempt, and whether there is any use in it."""
         challenge = original.headers.get("Www-Authenticate", "")
@@ -138,7 +136,7 @@ class _Auth(oras.auth.TokenAuth):  # type: ignore[misc] # oras has no types
         return wanted
 
 
-def _checked(answer: requests.Response) -> requests.Response:
+def _checked(answer: Answer) -> Answer:
     """Return an answer unless it may be another one in a while."""
     if answer.status_code not in web.TRANSIENT:
         return answer

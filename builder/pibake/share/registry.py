@@ -16,11 +16,10 @@ from pibake.share.login import Login
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import requests
-
     from pibake.share.artifact import Blob
     from pibake.share.crew import Crew
     from pibake.share.reference import Reference
+    from pibake.share.transport import Answer
 
 PATIENCE = web.Policy(connect=30, read=60)
 """A registry takes its time to hash and move 64 MiB before it answers."""
@@ -64,7 +63,7 @@ class Repository:
             sent += more
             on_bytes(more)
 
-        def attempt() -> requests.Response:
+        def attempt() -> Answer:
             nonlocal sent
             on_bytes(-sent)
             sent = 0
@@ -156,7 +155,7 @@ class Repository:
                 failures += 1
                 self.crew.sleep(web.pause(str(self.reference), error, failures, self.policy))
 
-    def _expect(self, answer: requests.Response, wanted: set[int], did: str) -> None:
+    def _expect(self, answer: Answer, wanted: set[int], did: str) -> None:
         """Raise `FetchError` unless an answer has one of the codes `wanted`; `did` is what was done, in the past."""
         status = answer.status_code
         if status in wanted:
@@ -192,7 +191,7 @@ class _Body:
             self.on_bytes(len(block))
 
 
-def _said(answer: requests.Response) -> str:
+def _said(answer: Answer) -> str:
     """Return the message in an answer's errors (distribution-spec, "Error Codes"), with a colon; "" if there is none."""
     try:
         first = json.loads(next(answer.iter_content(BLOCK), b""))["errors"][0]

@@ -15,6 +15,9 @@ from pibake.errors import FetchError
 from pibake.web import Transient
 
 
+Answer = requests.Response
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host, by name or address, is this one: only there plain http is spoken."""
     if host == "localhost":
