@@ -378,6 +378,19 @@ def test_a_manifest_that_lies_about_the_whole_image_is_found_out(
     assert not list(station.partial.iterdir())
 
 
+def test_a_piece_that_unpacks_to_something_else_is_not_kept(
+    lab: Reference, cache: Cache, station: Cache, registry: Registry
+) -> None:
+    piece = send(lab, cache, some(cache)).artifact.images[0].pieces[3]
+    tamper(registry, lab, lambda text: text.replace(piece.sha256, "0" * 64))
+    with pytest.raises(
+        VerificationError, match=f"the content of bytes {piece.start} to {piece.end} of golden"
+    ):
+        receive(lab, station)
+    assert not station.digests()
+    assert not list(station.partial.glob("*.img"))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -519,6 +532,14 @@ def test_deltas_come_along_readable_by_their_owner_only(
     assert (got.name, got.read_bytes()) == ("node3.delta", file.read_bytes())
     assert got.stat().st_mode & 0o777 == 0o600
     assert pushed.artifact.deltas[0].image == sha256
+
+
+def test_a_file_that_no_station_would_take_for_a_delta_is_not_pushed(
+    lab: Reference, cache: Cache, tmp_path: Path
+) -> None:
+    sha256 = some(cache)
+    with pytest.raises(PibakeError, match="is not named like a delta"):
+        send(lab, cache, sha256, deltas={delta(tmp_path / "node3 (1).delta", sha256): sha256})
 
 
 def test_a_delta_is_not_pushed_without_the_image_that_it_needs(

@@ -25,12 +25,12 @@ LARGEST = 4 << 20
 """Bytes of a manifest or config: what registries must take at least (distribution-spec, "Pushing Manifests")."""
 LONGEST = 1 << 40
 """Bytes of an image that a manifest may speak of."""
+DELTA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}\.delta")
 
 _TITLE = "org.opencontainers.image.title"
 _IMAGE, _START, _END, _SHA256 = (f"io.pibake.{name}" for name in ("image", "start", "end", "sha256"))
 _HEX = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,127}")
-_DELTA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}\.delta")
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _image(facts: dict[str, Any], layers: list[dict[str, Any]]) -> Image:
 
 def _delta(layer: dict[str, Any]) -> Delta:
     name = layer["annotations"][_TITLE]
-    _demand(bool(_DELTA_NAME.fullmatch(name)), f"{name!r} is no name of a delta")
+    _demand(bool(DELTA_NAME.fullmatch(name)), f"{name!r} is no name of a delta")
     return Delta(name, _hex(layer["annotations"][_IMAGE]), _blob(layer))
 
 

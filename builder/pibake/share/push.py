@@ -6,14 +6,14 @@ import hashlib
 import io
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pibake import space
 from pibake.errors import PibakeError
 from pibake.image.clone import extents
 from pibake.share import packing
-from pibake.share.artifact import Artifact, Blob, Delta, Image, Piece
+from pibake.share.artifact import DELTA_NAME, Artifact, Blob, Delta, Image, Piece
 from pibake.share.crew import Crew
 from pibake.share.registry import Repository
 
@@ -75,6 +75,10 @@ def push(
     """
     chosen = _chosen(images, cache, progress)
     for path, needed in deltas.items():
+        if not DELTA_NAME.fullmatch(path.name):
+            raise PibakeError(
+                f"{path} is not named like a delta", "`pibake build` names it after its node: node3.delta"
+            )
         if needed not in chosen:
             raise PibakeError(
                 f"{path} needs the image {needed[:16]}..., which is none of those that this cluster.yaml leads to now",
@@ -101,7 +105,7 @@ def push(
         blob = Blob(hashlib.sha256(config).hexdigest(), len(config))
         sender.send(blob, io.BytesIO(config))
         digest = sender.repository.put_manifest(artifact.manifest(blob))
-    return Pushed(digest, artifact, sender.sent)
+    return Pushed(digest, artifact, sum(sender.sent))
 
 
 def _chosen(images: Iterable[str], cache: Cache, progress: Progress) -> dict[str, dict[str, Any]]:
@@ -137,12 +141,12 @@ def _ranges(image: Path, piece: int) -> list[tuple[int, int]]:
 
 @dataclass
 class _Sender:
-    """Packs and sends; `sent` counts the bytes that the registry did not have."""
+    """Packs and sends; `sent` holds the sizes of the blobs that the registry did not have."""
 
     repository: Repository
     crew: Crew
     folder: Path
-    sent: int = 0
+    sent: list[int] = field(default_factory=list)
 
     def pieces(self, image: Path, ranges: Sequence[tuple[int, int]]) -> tuple[Piece, ...]:
         descriptor = os.open(image, os.O_RDONLY | os.O_CLOEXEC)
@@ -173,4 +177,4 @@ class _Sender:
             return
         share = worth / max(blob.size, 1)
         self.repository.put(blob, source, lambda count: self.crew.add(count * share))
-        self.sent += blob.size
+        self.sent.append(blob.size)

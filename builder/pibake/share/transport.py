@@ -14,7 +14,6 @@ from pibake import __version__, web
 from pibake.errors import FetchError
 from pibake.web import Transient
 
-
 Answer = requests.Response
 
 
