@@ -103,11 +103,9 @@ def build(
     total = sum(allocated(image) for image in images)
     total += sum(seeding.length_of(image, form.size) for image in images if form.compress)
     label = f"bake {nodes[0].hostname}" if len(nodes) == 1 else f"bake {len(nodes)} nodes"
-    with progress.task(label, total=total) as task, Crew(task) as crew:
-        run = Run(out, form, job, crew)
-        work = [crew.start(_build_node, node, found[node.hostname], run) for node in nodes]
-        for future in work:
-            yield future.result()
+    with progress.task(label, total=total) as task:
+        run = Run(out, form, job, Crew(task))
+        yield from run.crew.each(lambda node: _build_node(node, found[node.hostname], run), nodes)
 
 
 def _build_node(node: NodePlan, on: Ground, run: Run) -> Built:

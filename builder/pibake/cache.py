@@ -107,9 +107,17 @@ class Cache:
         """Adopt a finished image and pin it as `key`; `info` says how it was come by."""
         with self.lock("index", progress):  # or pruning, in between, would find an image that nobody needs
             image = self.adopt(temp, digest, info)
-            self._made("names")
-            store(self.names / f"{key}.json", {"sha256": digest, **fields, "info": dict(info)})
+            self._pin(key, digest, info, **fields)
         return image
+
+    def pin(self, key: str, digest: str, info: Mapping[str, Any], progress: Progress) -> None:
+        """Let `key` stand for an image that is in the cache already; a pin that it has is replaced."""
+        with self.lock("index", progress):
+            self._pin(key, digest, info)
+
+    def _pin(self, key: str, digest: str, info: Mapping[str, Any], **fields: Any) -> None:
+        self._made("names")
+        store(self.names / f"{key}.json", {"sha256": digest, **fields, "info": dict(info)})
 
     def adopt(self, temp: Path, digest: str, info: Mapping[str, Any]) -> Path:
         """Move a finished image, whose sha256 the caller has just computed, into the cache.

@@ -17,7 +17,7 @@ LAYERS = (
     ("config", "catalog", "proof", "space", "lock", "system", "boards"),
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported"),
-    ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
+    ("accel", "share", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
      "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live", "crew"),
     ("ground", "nodes", "build", "unpack"),
     ("cli", "__main__"),

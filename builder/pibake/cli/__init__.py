@@ -34,6 +34,8 @@ COMMANDS = {
     "compose": ("pibake.cli.compose", "Make the images of delta files."),
     "boot": ("pibake.cli.boot", "Boot a card's image in QEMU and report its health."),
     "base": ("pibake.cli.base", "List, get, check and remove base images."),
+    "push": ("pibake.cli.share", "Push what nodes are made from to an OCI registry."),
+    "pull": ("pibake.cli.share", "Pull what another station has pushed."),
     "secrets": ("pibake.cli.secrets", "Issue, list, rotate and export the cluster's identities."),
     "kubeconfig": ("pibake.cli.access", "Write a kubeconfig, before the cluster has power or after."),
     "known-hosts": ("pibake.cli.access", "Write the known_hosts lines of all nodes."),
