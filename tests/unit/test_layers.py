@@ -18,7 +18,7 @@ LAYERS = (
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported"),
     ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live"),
+     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live", "flash"),
     ("ground", "build"),
     ("cli", "__main__"),
 )  # fmt: skip

@@ -32,6 +32,7 @@ COMMANDS = {
     "schema": ("pibake.cli.config", "Print the JSON Schema of cluster.yaml, for editors."),
     "build": ("pibake.cli.build", "Bake flash-ready card images."),
     "boot": ("pibake.cli.boot", "Boot a card's image in QEMU and report its health."),
+    "flash": ("pibake.cli.flash", "Write a node's image onto a card, and read it back."),
     "base": ("pibake.cli.base", "List, get, check and remove base images."),
     "secrets": ("pibake.cli.secrets", "Issue, list, rotate and export the cluster's identities."),
     "kubeconfig": ("pibake.cli.access", "Write a kubeconfig, before the cluster has power or after."),
