@@ -72,7 +72,7 @@ def ask(pairs: Sequence[tuple[str, Path]]) -> None:
         raise PibakeError("there is no terminal to ask on whether that may be lost", "if it may, give --yes")
     if not click.confirm("All that is on it will be lost. Go on?", err=True):
         click.echo("nothing was written", err=True)
-        raise click.exceptions.Exit(1)
+        sys.exit(1)
 
 
 def summary(name: str, flashed: Flashed) -> str:

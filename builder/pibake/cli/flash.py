@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def _write(jobs: Sequence[Job], progress: Progress, *, verify: bool) -> list[Fla
             stop.set()
             click.echo("interrupted; run the same command again to go on", err=True)
             code = end.code if isinstance(end, SystemExit) and isinstance(end.code, int) else 130
-            raise click.exceptions.Exit(code) from end
+            sys.exit(code)
     for error in failures[:-1]:
         click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
     if failures:

@@ -53,7 +53,8 @@ def stop_if(stop: threading.Event, path: Path) -> None:
 
 
 def _removed(target: Target, error: OSError) -> bool:
-    return error.errno in GONE or not target.path.exists() or blockdev.size(target.descriptor) == 0
+    shrunk = blockdev.size(target.descriptor) < target.size  # to nothing, or to what is in the reader now
+    return error.errno in GONE or not target.path.exists() or shrunk
 
 
 def busy(path: Path) -> PibakeError:

@@ -60,14 +60,14 @@ class Reading:
     def _some(self, groups: Iterator[list[Piece]]) -> list[Bad]:
         """Take groups of pieces until none is left."""
         found: list[Bad] = []
-        with mmap.mmap(-1, CHUNK) as buffer, memoryview(buffer) as view:
-            while True:
-                with self._lock:
-                    group = next(groups, None)
-                faults.stop_if(self.stop, self.target.path)
-                if group is None:
-                    return found
-                found += self._compare(group, view)
+        view = memoryview(mmap.mmap(-1, CHUNK))
+        while True:
+            with self._lock:
+                group = next(groups, None)
+            faults.stop_if(self.stop, self.target.path)
+            if group is None:
+                return found
+            found += self._compare(group, view)
 
     def _compare(self, group: list[Piece], view: memoryview) -> Iterator[Bad]:
         """Read a group of neighbouring pieces, which is one longer than a CHUNK or some that fit into one."""

@@ -23,11 +23,11 @@ GRAIN = 256 << 10
 def clear_edges(target: Target) -> None:
     """Make zeros of a device's first and last EDGE, whatever they hold."""
     last = target.size // ALIGN * ALIGN
-    with mmap.mmap(-1, EDGE) as buffer, memoryview(buffer) as view:
-        for start, end in ((0, min(EDGE, last)), (max(0, last - EDGE), last)):
-            target.write(view[: end - start], start)
-        if last < target.size:
-            target.write(view[: target.size - last], last)
+    view = memoryview(mmap.mmap(-1, EDGE))
+    for start, end in ((0, min(EDGE, last)), (max(0, last - EDGE), last)):
+        target.write(view[: end - start], start)
+    if last < target.size:
+        target.write(view[: target.size - last], last)
 
 
 def fill(target: Target, start: int, end: int, stop: threading.Event) -> None:
@@ -39,12 +39,12 @@ def fill(target: Target, start: int, end: int, stop: threading.Event) -> None:
     if start >= end or blockdev.make_zeros(target.descriptor, start, end):
         return
     zeros = bytes(GRAIN)
-    with mmap.mmap(-1, CHUNK) as buffer, mmap.mmap(-1, GRAIN) as blank, memoryview(buffer) as view:
-        for first in range(start, end, CHUNK):
-            faults.stop_if(stop, target.path)
-            count = min(CHUNK, end - first)
-            target.read_into(view[:count], first)
-            for offset in range(0, count, GRAIN):
-                part = buffer[offset : min(offset + GRAIN, count)]
-                if part != zeros[: len(part)]:
-                    target.write(memoryview(blank)[: len(part)], first + offset)
+    buffer, blank = mmap.mmap(-1, CHUNK), memoryview(mmap.mmap(-1, GRAIN))
+    for first in range(start, end, CHUNK):
+        faults.stop_if(stop, target.path)
+        count = min(CHUNK, end - first)
+        target.read_into(memoryview(buffer)[:count], first)
+        for offset in range(0, count, GRAIN):
+            part = buffer[offset : min(offset + GRAIN, count)]
+            if part != zeros[: len(part)]:
+                target.write(blank[: len(part)], first + offset)
