@@ -63,6 +63,24 @@ def test_an_existing_file_is_overwritten_only_with_consent(card_image: Path, tmp
     assert target.read_bytes() == card_image.read_bytes()
 
 
+@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 1), (b"y\n", 0)])
+def test_the_question_on_a_terminal_decides(
+    card_image: Path, tmp_path: Path, answer: bytes, code: int
+) -> None:
+    target = filled(tmp_path / "b.img", MIB)
+    controller, terminal = os.openpty()
+    argv = pibake("flash", card_image, target)
+    with subprocess.Popen(argv, stdin=terminal, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        os.write(controller, answer)
+        _, err = running.communicate()
+    os.close(controller)
+    os.close(terminal)
+    assert b"a file of 1.0 MiB" in err
+    assert b"All that is on it will be lost. Go on? [y/N]" in err
+    assert running.returncode == code
+    assert (target.stat().st_size == MIB) == bool(code)
+
+
 def test_an_image_is_not_written_onto_itself(card_image: Path, tmp_path: Path) -> None:
     (tmp_path / "link.img").symlink_to(card_image)
     done = command.run("flash", str(card_image), str(tmp_path / "link.img"), "--yes")
@@ -117,7 +135,7 @@ def test_arguments_that_do_not_go_together_are_usage_errors(card_image: Path, tm
 
 
 def test_what_is_still_compressed_is_refused(card_image: Path, tmp_path: Path) -> None:
-    (tmp_path / "a.img").write_bytes(tool("xz", "-0", "-c", card_image))
+    (tmp_path / "a.img").write_bytes(tool("xz", "-0", "-c", data=card_image.read_bytes()[: 2 * MIB]))
     done = command.run("flash", str(tmp_path / "a.img"), str(tmp_path / "b.img"))
     assert "still compressed" in done.stderr
     assert not (tmp_path / "b.img").exists()

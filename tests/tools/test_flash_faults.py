@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +18,6 @@ from pibake.flash import mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.tools.cards import BadCard
 
@@ -114,11 +115,17 @@ def test_gaps_of_a_used_card_that_cannot_make_zeros_itself_are_zeros_afterwards(
 
 
 @needs_root
-@pytest.mark.parametrize("at", [0, 12 * MIB, 40 * MIB])
-def test_a_killed_flash_is_no_card_and_the_next_run_goes_on(card: BadCard, card_image: Path, at: int) -> None:
+@pytest.mark.parametrize(("at", "mapped"), [(0, False), (12 * MIB, False), (28 * MIB, True)])
+def test_a_killed_flash_is_no_card_and_the_next_run_goes_on(
+    card: BadCard, card_image: Path, tmp_path: Path, at: int, mapped: bool
+) -> None:
+    if mapped:  # the digests are known
+        map_of_it = tool("bmaptool", "-q", "create", card_image)
+        card_image = Path(shutil.copy(card_image, tmp_path / "mapped.img"))
+        card_image.with_suffix(".bmap").write_bytes(map_of_it)
     tool("dd", f"if={card_image}", f"of={card.device}", "bs=1M", "count=2", "conv=fsync", "status=none")
     assert has_table(card.backing)
-    card.tell(delay=0.006)
+    card.tell(delay=0.004)
     running = begin(card_image, card.device)
     wait(lambda: marked(card.backing) >= at)
     running.kill()
@@ -136,7 +143,7 @@ def test_a_killed_flash_is_no_card_and_the_next_run_goes_on(card: BadCard, card_
 
 @needs_root
 def test_what_changed_on_an_unfinished_card_is_written_again(card: BadCard, card_image: Path) -> None:
-    card.tell(delay=0.006)
+    card.tell(delay=0.004)
     running = begin(card_image, card.device)
     wait(lambda: marked(card.backing) >= 20 * MIB)
     running.kill()
@@ -155,7 +162,7 @@ def test_what_changed_on_an_unfinished_card_is_written_again(card: BadCard, card
 def test_another_image_does_not_go_on_where_the_first_stopped(
     card: BadCard, card_image: Path, tmp_path: Path
 ) -> None:
-    card.tell(delay=0.006)
+    card.tell(delay=0.004)
     running = begin(card_image, card.device)
     wait(lambda: marked(card.backing) >= 20 * MIB)
     running.kill()
@@ -170,7 +177,7 @@ def test_another_image_does_not_go_on_where_the_first_stopped(
 
 @needs_root
 def test_being_told_to_stop_says_on_the_card_how_far_it_is(card: BadCard, card_image: Path) -> None:
-    card.tell(delay=0.006)
+    card.tell(delay=0.004)
     running = begin(card_image, card.device)
     wait(lambda: marked(card.backing) >= 8 * MIB)
     running.terminate()
@@ -183,7 +190,7 @@ def test_being_told_to_stop_says_on_the_card_how_far_it_is(card: BadCard, card_i
 
 @needs_root
 def test_two_flashes_to_one_device_do_not_meet(card: BadCard, card_image: Path) -> None:
-    card.tell(delay=0.006)
+    card.tell(delay=0.004)
     running = begin(card_image, card.device)
     wait(lambda: marked(card.backing) >= 0)
     second = command.run("flash", str(card_image), str(card.device), "--yes")
@@ -209,7 +216,7 @@ def test_two_flashes_to_one_file_do_not_meet(card_image: Path, tmp_path: Path) -
 
 @needs_root
 def test_a_card_that_is_taken_out_is_called_removed(card: BadCard, card_image: Path) -> None:
-    card.tell(delay=0.006)
+    card.tell(delay=0.004)
     running = begin(card_image, card.device)
     wait(lambda: marked(card.backing) >= 8 * MIB)
     os.truncate(card.backing, 0)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibake.errors import PibakeError
+from pibake.errors import PibakeError, VerificationError
 from pibake.flash import blockdev
 from pibake.progress import size
 
@@ -55,6 +55,15 @@ def stop_if(stop: threading.Event, path: Path) -> None:
 def _removed(target: Target, error: OSError) -> bool:
     shrunk = blockdev.size(target.descriptor) < target.size  # to nothing, or to what is in the reader now
     return error.errno in GONE or not target.path.exists() or shrunk
+
+
+def lies(path: Path, where: Sequence[tuple[int, int]], expected: str, got: str) -> VerificationError:
+    """Return the error for byte ranges that came back as other bytes than were written."""
+    total = size(sum(end - start for start, end in where))
+    return VerificationError(
+        f"{path} does not hold what was written to it ({total} bad: bytes {ranges(where)}); the first of it",
+        expected=expected, got=got, source="the image", hint=WORN,
+    )  # fmt: skip
 
 
 def busy(path: Path) -> PibakeError:

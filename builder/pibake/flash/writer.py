@@ -227,7 +227,7 @@ class _Run:
                 view[: mark.SIZE] = bytes(mark.SIZE)
                 self.target.read_into(view[: mark.SIZE], 0)
             if self.page[: mark.SIZE] != head:
-                raise _lies(self.target.path, [(0, mark.SIZE)], head.hex()[:32], self.page[:16].hex())
+                raise faults.lies(self.target.path, [(0, mark.SIZE)], head.hex()[:32], self.page[:16].hex())
         blockdev.read_table(self.target.descriptor)
 
     def _mismatch(self, bad: Sequence[Bad]) -> VerificationError:
@@ -245,12 +245,4 @@ class _Run:
                 hint="the image was damaged or changed since that list was made; make or get it again",
             )  # fmt: skip
         where = [(each.piece.start, each.piece.end) for each in bad]
-        return _lies(self.target.path, where, f"sha256 {first.piece.sha256}", first.sha256)
-
-
-def _lies(path: Path, where: Sequence[tuple[int, int]], expected: str, got: str) -> VerificationError:
-    total = size(sum(end - start for start, end in where))
-    return VerificationError(
-        f"{path} does not hold what was written to it ({total} bad: bytes {faults.ranges(where)}); the first of it",
-        expected=expected, got=got, source="the image", hint=faults.WORN,
-    )  # fmt: skip
+        return faults.lies(self.target.path, where, f"sha256 {first.piece.sha256}", first.sha256)
