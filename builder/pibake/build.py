@@ -20,7 +20,7 @@ from pibake.plan import node_json
 from pibake.progress import size
 from pibake.run import find
 from pibake.secret import Secret
-from pibake.seed import Seed, seed, vehicle
+from pibake.seed import Origin, Seed, seed, vehicle
 from pibake.tree import Tree
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Job:
     compress: str = ""
     secrets: Secrets | None = None
     extras: kube.Extras = kube.Extras()  # noqa: RUF009 - immutable
+    cluster: str = ""
 
 
 def build(
@@ -80,9 +81,11 @@ def build(
     """
     for tool in ("mcopy", "xz") if compress == "xz" else ("mcopy",):
         find(tool, "build images")
-    extras = _extras(plan.kubernetes)
+    credentials = extras(plan.kubernetes)
     secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
-    job = Job(out, cache, progress, keys.resolve(nodes), plan.sources, compress, secrets, extras)
+    job = Job(
+        out, cache, progress, keys.resolve(nodes), plan.sources, compress, secrets, credentials, plan.cluster
+    )
     # Each base is obtained before the first node is made: a failed download leaves no half of a fleet.
     found = {
         ref: ground.obtain(ref, plan, nodes, cache, progress)
@@ -134,7 +137,7 @@ def build_node(node: NodePlan, on: Ground, job: Job) -> Built:
     return Built(node.hostname, job.out / name, digest, job.out / manifest_name, time.monotonic() - started)
 
 
-def _extras(kubernetes: Kubernetes | None) -> kube.Extras:
+def extras(kubernetes: Kubernetes | None) -> kube.Extras:
     """Read the files with credentials that cluster.yaml names."""
     if kubernetes is None:
         return kube.Extras()
@@ -150,13 +153,16 @@ def render_seed(node: NodePlan, on: Ground, offset: int, job: Job, epoch: int) -
     overlays = functools.reduce(lambda tree, overlay: tree | Tree.read(overlay.path), node.overlays, Tree())
     base, system = on.base, on.system
     names = (system.config, *system.cmdlines)
-    texts = {name: boot_text(base.image, base.sha256, offset, name) for name in names}
+    texts = on.texts or {name: boot_text(base.image, base.sha256, offset, name) for name in names}
+    # a golden image names the base it was made of
+    base_sha256 = base.info.get("base_sha256", base.sha256)
     return seed(
         node,
         job.keys,
         overlays,
         system=system,
         boot=texts,
+        origin=Origin(job.cluster, base.name, base_sha256, base.sha256),
         secrets=job.secrets,
         extras=job.extras,
         epoch=epoch,

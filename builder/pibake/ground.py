@@ -14,7 +14,7 @@ from pibake.image.layout import boot_partition
 from pibake.seed import early
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pibake.bases import Base
     from pibake.cache import Cache
@@ -27,10 +27,14 @@ WORDS = {fit.Level.WARNED: "warning", fit.Level.NOTE: "note"}
 
 @dataclass(frozen=True)
 class Ground:
-    """What nodes are made from: the image that is copied, and what its base says of the system in it."""
+    """What nodes are made from: the image that is copied, and what its base says of the system in it.
+
+    `texts` are the firmware's texts by name where they are not those of the image: a card that was booted has its own.
+    """
 
     base: Base
     system: System
+    texts: Mapping[str, str] | None = None
 
 
 def obtain(ref: BaseRef, plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progress) -> Ground:
