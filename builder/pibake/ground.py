@@ -52,7 +52,7 @@ def obtain(ref: BaseRef, plan: Plan, nodes: Sequence[NodePlan], cache: Cache, pr
     """
     base = bases.obtain(ref, cache, progress)
     system = bases.system(base, cache)
-    _judge(ref, base, system, [node for node in nodes if node.base == ref], progress)
+    judge(ref, base, system, [node for node in nodes if node.base == ref], progress)
     wanted = Payload()
     if plan.kubernetes:
         wanted = payload.obtain(plan.kubernetes, base, cache, progress, arch=system.arch)
@@ -62,7 +62,7 @@ def obtain(ref: BaseRef, plan: Plan, nodes: Sequence[NodePlan], cache: Cache, pr
     return Ground(golden(base, wanted, cache, progress), system)
 
 
-def _judge(ref: BaseRef, base: Base, system: System, nodes: Sequence[NodePlan], progress: Progress) -> None:
+def judge(ref: BaseRef, base: Base, system: System, nodes: Sequence[NodePlan], progress: Progress) -> None:
     """Say what does not go together, once for each thing to say, and stop where nothing good can come of it."""
     entry = catalog.entry(ref.name) if ref.name else None
     files = fat.listing(base.image, boot_partition(base.image).start, deep=True)

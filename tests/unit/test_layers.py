@@ -18,8 +18,8 @@ LAYERS = (
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported"),
     ("accel", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live"),
-    ("ground", "build"),
+     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live", "card"),
+    ("ground", "build", "reseed"),
     ("cli", "__main__"),
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

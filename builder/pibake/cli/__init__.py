@@ -32,6 +32,8 @@ COMMANDS = {
     "schema": ("pibake.cli.config", "Print the JSON Schema of cluster.yaml, for editors."),
     "build": ("pibake.cli.build", "Bake flash-ready card images."),
     "boot": ("pibake.cli.boot", "Boot a card's image in QEMU and report its health."),
+    "card": ("pibake.cli.card", "Say what a card in the reader holds, or an image."),
+    "reseed": ("pibake.cli.reseed", "Give a card that exists another address, other users, new tokens."),
     "base": ("pibake.cli.base", "List, get, check and remove base images."),
     "secrets": ("pibake.cli.secrets", "Issue, list, rotate and export the cluster's identities."),
     "kubeconfig": ("pibake.cli.access", "Write a kubeconfig, before the cluster has power or after."),
