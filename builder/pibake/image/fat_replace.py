@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake.errors import ImageError
-from pibake.image.fat_tree import DELETED, FREE, LONG_NAME, SLOT, Entry, Volume
+from pibake.image.fat_tree import DELETED, FREE, LONG_NAME, SLOT, Entry, Volume, short_name
 
 if TYPE_CHECKING:
     from array import array
@@ -68,6 +68,7 @@ class _Change:
         self.entries: list[Write] = []
         self.old: list[int] = []
         self.sectors: dict[int, bytearray] = {}
+        self.folders: dict[str, list[int]] = {}
         self.free = (cluster for cluster in range(2, volume.count + 2) if not volume.value(cluster))
 
     def add(self, path: str, data: bytes | None) -> None:
@@ -108,7 +109,7 @@ class _Change:
         size = self.volume.cluster_size
         pieces = [data[at : at + size].ljust(size, b"\0") for at in range(0, len(data), size)]
         clusters = [self._take() for _ in pieces]
-        for cluster, following in zip(clusters, [*clusters[1:], self.volume.end], strict=True):
+        for cluster, following in zip(clusters, [*clusters[1:], self.volume.end], strict=False):
             self._link(cluster, following)
         places = (self.volume.place(cluster) for cluster in clusters)
         self.content += _joined(map(Write, places, pieces))
@@ -140,10 +141,11 @@ class _Change:
 
     def _insert(self, folder: str, name: str, data: bytes) -> None:
         """Make a new entry with a long name; the long name's slots come first, so they are written before it."""
-        slots = self.volume.slots(folder)
+        slots = self.folders.setdefault(folder, self.volume.slots(folder))
         pieces = -(-len(name) // 13)
         places = self._room(folder, slots, pieces + 1)
-        short = self._short(slots, name)
+        used = {bytes(self._sector(slot)[(at := slot % self.volume.sector) : at + 11]) for slot in slots}
+        short = short_name(name, used)
         created = struct.pack("<HH", *self.stamp)
         raw = short + bytes([ARCHIVE, 0, 0]) + created + bytes(14)
         total = 0
@@ -175,32 +177,21 @@ class _Change:
                 if ended and position + 1 < len(slots):  # what is behind the end may be anything
                     self._put(slots[position + 1], bytes([FREE]))
                 return run
-        chain = self.volume.folder_chain(folder)
-        if not chain:
+        if not folder and self.volume.bits == 16:  # which has its root folder in a place of its own
             raise ImageError(
                 f"{self.volume.image}: the root folder of the boot partition has no room for another name",
                 "remove what is not needed from it, or flash the card anew",
             )
         cluster = self._take()
-        self._link(chain[-1], cluster)
+        self._link(self.volume.cluster(slots[-1]), cluster)
         self._link(cluster, self.volume.end)
         place, size = self.volume.place(cluster), self.volume.cluster_size
         self.content.append(Write(place, bytes(size)))
         self.sectors |= {
             at: bytearray(self.volume.sector) for at in range(place, place + size, self.volume.sector)
         }
+        slots += range(place, place + size, SLOT)
         return [*run, *range(place, place + size, SLOT)][:count]
-
-    def _short(self, slots: list[int], name: str) -> bytes:
-        """Return a name of 8 and 3 letters that nothing in the folder has: PIBAKE~1.TAR."""
-        used = {bytes(self._sector(slot)[(at := slot % self.volume.sector) : at + 11]) for slot in slots}
-        stem, _, suffix = name.upper().rpartition(".") if "." in name else (name.upper(), "", "")
-        letters = "".join(c for c in stem if c.isalnum() and c.isascii())[:6]
-        for number in range(1, 10):
-            short = f"{letters}~{number}".ljust(8).encode() + suffix[:3].ljust(3).encode()
-            if short not in used:
-                return short
-        raise ImageError(f"{self.volume.image}: too many files on the boot partition are called like {name}")
 
     def _sector(self, place: int) -> bytearray:
         """Return the sector of a folder that a byte is in, as it is with the changes made so far."""

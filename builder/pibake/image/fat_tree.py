@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pibake.errors import ImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 SLOT = 32
@@ -100,6 +101,10 @@ class Volume:
     def place(self, cluster: int) -> int:
         """Return where a cluster begins."""
         return self.data_start + (cluster - 2) * self.cluster_size
+
+    def cluster(self, place: int) -> int:
+        """Return the cluster that a byte is in."""
+        return (place - self.data_start) // self.cluster_size + 2
 
     def chain(self, cluster: int, what: str) -> list[int]:
         """Return the clusters of a chain.
@@ -216,3 +221,12 @@ def _short(raw: bytes) -> str:
     stem = stem.lower() if raw[12] & 0x08 else stem
     suffix = suffix.lower() if raw[12] & 0x10 else suffix
     return f"{stem}.{suffix}" if suffix else stem
+
+
+def short_name(name: str, used: Collection[bytes]) -> bytes:
+    """Return a name of 8 and 3 letters for one that is longer, which is not among those `used`: `PIBAKE~1TAR`."""
+    stem, _, suffix = name.upper().rpartition(".") if "." in name else (name.upper(), "", "")
+    letters = "".join(c for c in stem if c.isalnum() and c.isascii())[:6]
+    numbers = (f"{letters[: 7 - len(str(number))]}~{number}" for number in range(1, 1000))
+    shorts = (number.ljust(8).encode() + suffix[:3].ljust(3).encode() for number in numbers)
+    return next(short for short in shorts if short not in used)
