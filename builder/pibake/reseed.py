@@ -71,7 +71,7 @@ def prepare(plan: Plan, node: NodePlan, path: Path, cache: Cache, progress: Prog
     """
     in_use(path)
     found = card.read(path)
-    marker, root = _belongs(found, plan, node)
+    marker, root = belongs(found, plan, node)
     base = _base(marker, node, cache, progress)
     system = bases.system(base, cache)
     _carries(found, node, system)
@@ -99,7 +99,7 @@ def prepare(plan: Plan, node: NodePlan, path: Path, cache: Cache, progress: Prog
     return Reseed(found, after, words, tuple(left) if root.booted else (), writes)
 
 
-def _belongs(found: Card, plan: Plan, node: NodePlan) -> tuple[Marker, card.Root]:
+def belongs(found: Card, plan: Plan, node: NodePlan) -> tuple[Marker, card.Root]:
     """Return the card's marker and root file system if the card can become this node by another seed."""
     marker, root, name = found.marker, found.root, node.hostname
     flash = FLASH.format(name)

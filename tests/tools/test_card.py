@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.tools import command
+from tests.tools import command, layouts
 from tests.tools.images import tool
 
 from pibake import card, config, reseed
 from pibake.cache import Cache
-from pibake.errors import ImageError, PibakeError
+from pibake.errors import ImageError, PibakeError, VerificationError
 from pibake.image import ext4, fat, fat_replace
 from pibake.image.ext4_tree import Files
 from pibake.image.ext4_write import Entry, write
@@ -286,6 +286,21 @@ class TestReseed:
         assert after.instance_id != before.instance_id
         sound(image)
 
+    def test_where_files_are_the_seed_it_is_that_of_a_new_image_too(self, tmp_path: Path) -> None:
+        base = layouts.make("raspios-bookworm", tmp_path / "base.img", size=40)
+        desk = Desk(tmp_path, base)
+        image = copied(desk.build(), tmp_path / "card.img")
+        found = card.read(image)
+        assert found.marker
+        assert found.marker.vehicle == "files"
+        assert found.marker.golden_sha256 != found.marker.base_sha256
+        desk.describe(address="192.168.1.23/24", users={"eve": OTHER})
+        assert "user ops: removed" in desk.run("reseed", "node3", str(image)).stdout
+        assert boot_files(image) == boot_files(desk.build(out="fresh"))
+        put(image, {"var/lib/pibake/seed-id": card.read(image).instance_id})
+        assert not card.read(image).pending
+        sound(image)
+
     def test_nothing_to_change_changes_nothing(self, desk: Desk, image: Path) -> None:
         before = hashlib.sha256(image.read_bytes()).digest()
         done = desk.run("reseed", "node3", str(image))
@@ -457,10 +472,17 @@ def test_a_full_partition_is_said_before_anything_is_written(tmp_path: Path) -> 
         fat_replace.replace(image, 0, {"user-data": bytes(40 << 20)}, epoch=1)
 
 
-def test_what_a_write_cannot_leave_on_a_device_is_noticed(tmp_path: Path) -> None:
+def test_a_device_that_loses_a_write_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x"
     path.write_bytes(bytes(4096))
-    with pytest.raises(PibakeError, match="cannot be written"):
-        rewrite(tmp_path / "missing", ())
-    rewrite(path, [fat_replace.Write(512, b"a" * 512), fat_replace.Write(512, b"b" * 512)])
+    twice = [fat_replace.Write(512, b"a" * 512), fat_replace.Write(512, b"b" * 512)]
+    rewrite(path, twice)
     assert path.read_bytes()[512:1024] == b"b" * 512
+    monkeypatch.setattr(os, "pwrite", lambda _, data, __: len(data))
+    with pytest.raises(VerificationError, match="at byte 1024 does not match"):
+        rewrite(path, [*twice, fat_replace.Write(1024, b"c" * 512)])
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PibakeError, match="missing cannot be written: No such file"):
+        rewrite(tmp_path / "missing", ())

@@ -33,7 +33,7 @@ COMMANDS = {
     "build": ("pibake.cli.build", "Bake flash-ready card images."),
     "boot": ("pibake.cli.boot", "Boot a card's image in QEMU and report its health."),
     "card": ("pibake.cli.card", "Say what a card in the reader holds, or an image."),
-    "reseed": ("pibake.cli.reseed", "Give a card that exists another address, other users, new tokens."),
+    "reseed": ("pibake.cli.reseed", "Give a card another seed: address, users, keys, tokens."),
     "base": ("pibake.cli.base", "List, get, check and remove base images."),
     "secrets": ("pibake.cli.secrets", "Issue, list, rotate and export the cluster's identities."),
     "kubeconfig": ("pibake.cli.access", "Write a kubeconfig, before the cluster has power or after."),

@@ -75,7 +75,7 @@ def _show(found: Card) -> None:
 def _foreign(found: Card) -> Iterator[tuple[str, str]]:
     from pibake.progress import size
 
-    yield "Made by", "not pibake"
+    yield "Made by", "nobody knows: what would tell it cannot be read" if found.problems else "not pibake"
     yield "System", found.root.system if found.root else ""
     kinds = (f"{p.number}: {size(p.size)}, type {p.type}" for p in found.partitions.partitions)
     yield "Partitions", f"{found.partitions.label}\n" + "\n".join(kinds)
@@ -90,7 +90,12 @@ def _ours(found: Card) -> Iterator[tuple[str, str]]:
         yield "Address", ", ".join(marker.addresses)
         yield "Role", f"{marker.role}, {marker.kubernetes}" if marker.kubernetes else "plain machine"
         made = f"pibake {marker.pibake}, {_date(marker.source_date_epoch)}"
-        yield "Build", f"{made}, golden image {marker.golden_sha256[:16]}"
+        golden = (
+            ""
+            if marker.golden_sha256 == marker.base_sha256
+            else f", golden image {marker.golden_sha256[:16]}"
+        )
+        yield "Build", made + golden
         yield "Base", f"{marker.base}, {marker.base_sha256[:16]}"
     yield "System", root.system if root else ""
     yield "Seed", f"{found.instance_id}{_applied(found)}"
@@ -131,10 +136,10 @@ def _progress(root: Root) -> Iterator[tuple[str, str]]:
 def _advice(found: Card) -> str:
     """Return what to do next where that is obvious."""
     root, name = found.root, found.hostname
-    if not found.ours:
-        return "pibake did not make this card; a node is put on it by flashing"
     if root is None or found.problems:
         return "flash the card anew if the board does not boot from it"
+    if not found.ours:
+        return "pibake did not make this card; a node is put on it by flashing"
     if not root.booted:
         return f"put the card into {name}'s board and give it power"
     if found.pending:
