@@ -209,13 +209,16 @@ def _root(path: Path, size: int, marker: Marker | None) -> Root:
     state = _state(found.get(STATE, ""))
     title = next((_value(found[name], "PRETTY_NAME") for name in RELEASES if name in found), "")
     length = ext4.state(path, partition.start).size
+    clean = not ext4.needs_recovery(path, partition.start)
+    # what the first boot wrote may still be in the journal; no card that was not booted has one to replay
+    booted = bool(applied or state) or found.get(MACHINE, "") not in {"", "uninitialized"} or not clean
     return Root(
         system=title,
-        booted=bool(applied or state) or found.get(MACHINE, "") not in {"", "uninitialized"},
+        booted=booted,
         applied=applied,
         joined=JOINED in found,
         state=state,
-        clean=not ext4.needs_recovery(path, partition.start),
+        clean=clean,
         size=length,
         unused=size - partition.start - length,
         host_keys=dict(

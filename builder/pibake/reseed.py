@@ -141,8 +141,11 @@ def _stuck(node: NodePlan, root: card.Root) -> str:
     """Return why a member has to keep its address, "" if it has not."""
     if node.role == "server" and root.booted:
         return "it is a server, whose etcd and certificates hold the old one"
-    if node.member and node.member.kubernetes.distribution == "kubeadm" and root.joined:
-        return "it has joined with kubeadm, and its kubelet was set to the old one then"
+    if node.member and node.member.kubernetes.distribution == "kubeadm":
+        if root.joined:
+            return "it has joined with kubeadm, and its kubelet was set to the old one then"
+        if not root.clean:
+            return "it was not shut down cleanly, so whether it has joined cannot be told"
     return ""
 
 

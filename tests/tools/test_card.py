@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.tools import command, layouts
 from tests.tools.images import tool
+from tests.tools.nodes import PSK
 
 from pibake import card, config, reseed
 from pibake.cache import Cache
@@ -26,7 +27,7 @@ from pibake.progress import Silent
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"
 OTHER = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKbYQ2aJzV0lUZl4cZlqkMUwE3pmmTW5C5b0oXkZ1Q3f other"
@@ -144,13 +145,19 @@ def booted(path: Path, state: Mapping[str, Any] = STATE, **more: str) -> str:
     return identity
 
 
-def taken(path: Path) -> None:
-    """Remove the secrets from the boot partition, as a node does that has joined."""
-    start = boot_partition(path).start
-    for step in fat_replace.replace(path, start, {"pibake-secrets.tar": None}, epoch=1):
-        with path.open("r+b") as file:
+def plainly(path: Path, writes: Iterable[fat_replace.Write]) -> None:
+    """Make writes without waiting for the disk after each."""
+    with path.open("r+b") as file:
+        for step in writes:
             file.seek(step.offset)
             file.write(step.data)
+
+
+def taken(path: Path) -> None:
+    """Remove the secrets from the boot partition, as a node does that has joined."""
+    plainly(
+        path, fat_replace.replace(path, boot_partition(path).start, {"pibake-secrets.tar": None}, epoch=1)
+    )
 
 
 class TestRead:
@@ -179,17 +186,30 @@ class TestRead:
         said = desk.run("card", "read", str(image)).stdout
         assert "next: node3 stopped at `endpoint`: another CA; not joining" in said
 
-    def test_a_card_that_was_pulled_out_is_read_all_the_same(self, desk: Desk, image: Path) -> None:
-        booted(image)
-        place = ext4.root_partition(image).start + 1024 + 0x60
-        with image.open("r+b") as file:
-            file.seek(place)
-            flags = file.read(1)[0]
-            file.seek(place)
-            file.write(bytes([flags | 4]))
-        found = desk.run("card", "read", str(image))
-        assert "was not shut down cleanly" in found.stdout
-        assert "scrubbed: ok" in found.stdout
+    @ROOT
+    def test_a_card_that_was_pulled_out_is_read_all_the_same(
+        self, desk: Desk, image: Path, tmp_path: Path
+    ) -> None:
+        mount, pulled = tmp_path / "mnt", tmp_path / "pulled.img"
+        mount.mkdir()
+        with attached(image, "--offset", str(ext4.root_partition(image).start)) as device:
+            tool("mount", device, mount)
+            try:
+                (mount / "etc/machine-id").write_text("0123456789abcdef0123456789abcdef\n")
+                tool("sync", "-f", mount)
+                copied(image, pulled)
+            finally:
+                tool("umount", mount)
+        done = desk.run("card", "read", str(pulled))
+        assert done.returncode == 0, done.stdout
+        assert "was not shut down cleanly" in done.stdout
+        root = card.read(pulled).root
+        assert root
+        assert root.booted
+        assert root.system.startswith("Ubuntu 24.04")
+        after = card.read(image).root
+        assert after
+        assert after.clean
 
     def test_an_older_card_without_a_marker_tells_its_name(self, desk: Desk, image: Path) -> None:
         tool("mdel", "-i", f"{image}@@{boot_partition(image).start}", "::pibake.json")
@@ -324,14 +344,14 @@ class TestReseed:
         broken = tmp_path / "broken.img"
         for count in range(len(writes) + 1):
             copied(image, broken)
-            rewrite(broken, writes[:count])
+            plainly(broken, writes[:count])
             found = boot_files(broken)
             assert found.keys() <= old.keys() | wanted.keys()
             for name, data in found.items():  # whole files, old or new
                 assert data in {old.get(name), wanted.get(name)}, (count, name)
             if found["meta-data"] == wanted["meta-data"]:  # what makes it count comes last
                 assert {**found, "pibake.json": b""} == {**wanted, "pibake.json": b""}
-            rewrite(broken, desk.prepare(broken).writes)
+            plainly(broken, desk.prepare(broken).writes)
             assert boot_files(broken) == wanted, count
 
     def test_old_secrets_are_overwritten(self, image: Path) -> None:
@@ -419,6 +439,17 @@ class TestReseed:
     def test_a_card_without_what_the_new_seed_needs_is_refused(self, desk: Desk, image: Path) -> None:
         desk.describe(role="server", extra="kubernetes: {distribution: k3s, version: v1.31.4+k3s1}\n")
         with pytest.raises(PibakeError, match=r"holds no Kubernetes; .* wants k3s"):
+            desk.prepare(image)
+
+    def test_a_card_without_the_unit_that_the_new_seed_needs_is_refused(
+        self, desk: Desk, image: Path
+    ) -> None:
+        path = desk.folder / "cluster.yaml"
+        wifi = f"wifi: {{ssid: lab, psk: {PSK}, country: DE}}"
+        text = path.read_text().replace("gateway: 192.168.1.1}", f"gateway: 192.168.1.1, {wifi}}}")
+        path.write_text(text.replace("role: agent", "role: agent, link: wifi"))
+        path.chmod(0o600)
+        with pytest.raises(PibakeError, match=r"pibake-seed.service, which the card has not"):
             desk.prepare(image)
 
     def test_a_damaged_table_of_clusters_is_said(self, desk: Desk, image: Path) -> None:

@@ -88,6 +88,7 @@ def test_a_plain_machine_can_get_another_address_whenever(plain_node: NodePlan, 
         (KubeadmInit(), JOINED, "etcd and certificates"),
         (KubeadmJoin(control_plane=False), UP, ""),
         (KubeadmJoin(control_plane=False), JOINED, "has joined with kubeadm"),
+        (KubeadmJoin(control_plane=False), dataclasses.replace(UP, clean=False), "whether it has joined"),
     ],
 )
 def test_members_that_are_known_by_their_address_keep_it(
