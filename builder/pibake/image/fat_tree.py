@@ -43,11 +43,6 @@ class Entry:
         return int(high << 16 | low)
 
     @property
-    def size(self) -> int:
-        """Return the length in bytes; of a folder it is 0."""
-        return int(struct.unpack_from("<I", self.raw, 28)[0])
-
-    @property
     def is_folder(self) -> bool:
         """Return whether it is a folder."""
         return bool(self.raw[11] & FOLDER)
@@ -130,14 +125,6 @@ class Volume:
         """Return what the table says of a cluster: 0 if it is free, otherwise the next of its chain."""
         return int(self.table[cluster]) & self.end
 
-    def content(self, entry: Entry) -> bytes:
-        """Return the content of a file."""
-        clusters = self.chain(entry.cluster, entry.name)
-        if len(clusters) * self.cluster_size < entry.size:
-            raise self._damaged(f"{entry.name} is shorter than its entry says")
-        data = b"".join(self.read(self.place(cluster), self.cluster_size) for cluster in clusters)
-        return data[: entry.size]
-
     def slots(self, path: str) -> list[int]:
         """Return the places of all slots of a folder; the root is "".
 
@@ -146,18 +133,14 @@ class Volume:
         """
         if not path and self.bits == 16:
             return list(range(self.root_start, self.root_start + self.root_slots * SLOT, SLOT))
-        per_cluster = range(0, self.cluster_size, SLOT)
-        return [self.place(cluster) + slot for cluster in self.folder_chain(path) for slot in per_cluster]
-
-    def folder_chain(self, path: str) -> list[int]:
-        """Return the clusters of a folder; none for the root of FAT16, which has a place of its own."""
         cluster = self.root_cluster
         if path:
             entry = self.find(path)
             if entry is None or not entry.is_folder:
                 raise self._damaged(f"it has no folder {path}")
             cluster = entry.cluster
-        return self.chain(cluster, path or "the root folder")
+        chain = self.chain(cluster, path or "the root folder")
+        return [self.place(cluster) + at for cluster in chain for at in range(0, self.cluster_size, SLOT)]
 
     def find(self, path: str) -> Entry | None:
         """Return what a path stands for, in whatever case; None if there is nothing."""

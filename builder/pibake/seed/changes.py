@@ -101,7 +101,7 @@ def left_behind(old: Content, new: Content, *, cloud_init: bool) -> Iterator[str
         elif not cloud_init and had.keys and not has.keys:
             yield f"the keys of {name} still open the node: remove ~{name}/.ssh/authorized_keys"
         if cloud_init and has and had.rest != has.rest:
-            yield f"shell, groups and sudo of {name} stay as they are on the node"
+            yield f"shell and groups of {name} stay as they are on the node, and sudo that was taken away"
     if cloud_init and (gone := sorted(old.files.keys() - new.files.keys())):
         yield "files that stay on the node: " + ", ".join(f"/{path}" for path in gone)
 

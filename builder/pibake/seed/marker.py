@@ -67,11 +67,6 @@ class Marker:
     golden_sha256: str
     source_date_epoch: int
 
-    @property
-    def origin(self) -> Origin:
-        """Return what the card was made from."""
-        return Origin(self.cluster, self.base, self.base_sha256, self.golden_sha256)
-
 
 def marker(node: NodePlan, origin: Origin, *, instance_id: str, vehicle: str, epoch: int) -> Marker:
     """Return what the marker of a node's card says."""
