@@ -82,8 +82,9 @@ def prepare(plan: Plan, node: NodePlan, path: Path, cache: Cache, progress: Prog
     there = fat.contents(path, start, names)
     vendors = fat.contents(base.image, boot_partition(base.image).start, names)
     new = _render(plan, node, Ground(base, system, _own_texts(there, vendors, texts)), cache, progress)
+    _rename(new, found)
     wanted = {name: new.get(name) or (there if name in texts else vendors).get(name) for name in names}
-    after = read_marker(new[MARKER_FILE])
+    after = read_marker(wanted[MARKER_FILE] or b"")
     same = marker.instance_id == found.instance_id == after.instance_id
     if same and root.booted and not found.secrets:
         wanted[SECRETS_FILE] = None  # the node has taken them, and needs them no more
@@ -172,6 +173,23 @@ def _carries(found: Card, node: NodePlan, system: System) -> None:
             f"the new seed of {node.hostname} is laid by pibake-seed.service, which the card has not",
             FLASH.format(node.hostname),
         )
+
+
+def _rename(new: dict[str, bytes], found: Card) -> None:
+    """Give a seed that the node had once before another instance-id: `pibake-<digest>-2`.
+
+    cloud-init remembers what it did for each instance (/var/lib/cloud/instances/ID/sem), and would do nothing of it again
+    when an old id comes back.
+    """
+    wanted = read_marker(new[MARKER_FILE]).instance_id
+    names = Files(found.path, ext4.root_partition(found.path).start).listing("var/lib/cloud/instances")
+    known = {name for name in names if name != found.instance_id}
+    ids = [wanted, *(f"{wanted}-{number}" for number in range(2, len(known) + 3))]
+    chosen = (
+        found.instance_id if found.instance_id in ids else next(name for name in ids if name not in known)
+    )
+    for name in ("meta-data", MARKER_FILE):
+        new[name] = new[name].replace(wanted.encode(), chosen.encode())
 
 
 def _own_texts(

@@ -389,6 +389,23 @@ class TestReseed:
         assert found.pending
         assert "applies the new seed the next time it boots" in desk.run("card", "read", str(image)).stdout
 
+    def test_a_seed_that_comes_back_is_a_new_one_for_cloud_init(self, desk: Desk, image: Path) -> None:
+        first = booted(
+            image, STATE, **{f"var__lib__cloud__instances__{card.read(image).instance_id}__sem": ""}
+        )
+        desk.describe(address="192.168.1.23/24")
+        plainly(image, desk.prepare(image).writes)
+        second = booted(image)
+        desk.describe()
+        plainly(image, desk.prepare(image).writes)
+        assert second != first
+        found = card.read(image)
+        assert found.instance_id == f"{first}-2"
+        assert found.marker
+        assert found.marker.instance_id == f"{first}-2"
+        assert found.pending
+        assert desk.prepare(image).words == ()
+
     def test_a_booted_node_with_the_same_seed_gets_no_secrets_back(self, desk: Desk, image: Path) -> None:
         booted(image)
         taken(image)
