@@ -18,7 +18,7 @@ from pibake.image.composition import Composition, compose
 from pibake.image.layout import boot_partition, boot_text
 from pibake.run import find
 from pibake.secret import Secret
-from pibake.seed import Seed, seed
+from pibake.seed import Origin, Seed, seed
 from pibake.tree import Tree
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ def prepare(
 ) -> tuple[Job, dict[str, Ground]]:
     """Issue the identities and obtain every base before the first node is made: a failed download leaves no half of a fleet."""
     find("mcopy", "build images")
-    extras = _extras(plan.kubernetes)
+    credentials = extras(plan.kubernetes)
     secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
-    job = Job(plan.cluster, cache, progress, keys.resolve(nodes), plan.sources, secrets, extras, length)
+    job = Job(plan.cluster, cache, progress, keys.resolve(nodes), plan.sources, secrets, credentials, length)
     found = {
         ref: ground.obtain(ref, plan, nodes, cache, progress)
         for ref in dict.fromkeys(node.base for node in nodes)
@@ -109,7 +109,7 @@ def compose_node(node: NodePlan, on: Ground, job: Job) -> Composed:
     return Composed(node, on, seeded, epoch, image)
 
 
-def _extras(kubernetes: Kubernetes | None) -> kube.Extras:
+def extras(kubernetes: Kubernetes | None) -> kube.Extras:
     """Read the files with credentials that cluster.yaml names."""
     if kubernetes is None:
         return kube.Extras()
@@ -125,13 +125,16 @@ def render_seed(node: NodePlan, on: Ground, offset: int, job: Job, epoch: int) -
     overlays = functools.reduce(lambda tree, overlay: tree | Tree.read(overlay.path), node.overlays, Tree())
     base, system = on.base, on.system
     names = (system.config, *system.cmdlines)
-    texts = {name: boot_text(base.image, base.sha256, offset, name) for name in names}
+    texts = on.texts or {name: boot_text(base.image, base.sha256, offset, name) for name in names}
+    # a golden image names the base it was made of
+    base_sha256 = base.info.get("base_sha256", base.sha256)
     return seed(
         node,
         job.keys,
         overlays,
         system=system,
         boot=texts,
+        origin=Origin(job.cluster, base.name, base_sha256, base.sha256),
         secrets=job.secrets,
         extras=job.extras,
         epoch=epoch,
