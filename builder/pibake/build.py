@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -20,8 +19,7 @@ from pibake.plan import node_json
 from pibake.progress import size
 from pibake.run import find
 from pibake.secret import Secret
-from pibake.seed import Seed, seed, vehicle
-from pibake.tree import Tree
+from pibake.seed import Seed, seed, templates, vehicle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -83,15 +81,12 @@ def build(
     extras = _extras(plan.kubernetes)
     secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
     job = Job(out, cache, progress, keys.resolve(nodes), plan.sources, compress, secrets, extras)
-    # Each base is obtained before the first node is made: a failed download leaves no half of a fleet.
-    found = {
-        ref: ground.obtain(ref, plan, nodes, cache, progress)
-        for ref in dict.fromkeys(node.base for node in nodes)
-    }
-    _check_space(job, [found[node.base].base for node in nodes])
+    # Each base and golden image is made before the first node: a failed download leaves no half of a fleet.
+    found = ground.grounds(plan, nodes, cache, progress)
+    _check_space(job, [found[node.hostname].base for node in nodes])
     for node in nodes:
         with about(node.hostname), cache.lock(f"out-{out.resolve() / node.image_name}", progress):
-            yield build_node(node, found[node.base], job)
+            yield build_node(node, found[node.hostname], job)
 
 
 def build_node(node: NodePlan, on: Ground, job: Job) -> Built:
@@ -146,15 +141,14 @@ def _extras(kubernetes: Kubernetes | None) -> kube.Extras:
 
 
 def render_seed(node: NodePlan, on: Ground, offset: int, job: Job, epoch: int) -> Seed:
-    """Render a node's seed for a base: its overlays are read, and the base's own kernel command lines are kept."""
-    overlays = functools.reduce(lambda tree, overlay: tree | Tree.read(overlay.path), node.overlays, Tree())
+    """Render a node's seed for a base: its templates are rendered, and the base's own kernel command lines are kept."""
     base, system = on.base, on.system
     names = (system.config, *system.cmdlines)
     texts = {name: boot_text(base.image, base.sha256, offset, name) for name in names}
     return seed(
         node,
         job.keys,
-        overlays,
+        templates.render(node),
         system=system,
         boot=texts,
         secrets=job.secrets,

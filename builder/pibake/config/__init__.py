@@ -36,6 +36,8 @@ class Cluster:
         keys: key file, as written -> its public keys.
         overlays: overlay -> its folder.
         images: other file or folder, as written -> its absolute path.
+        debs: path of packages, as written -> the .deb files it stands for.
+        hooks: hook -> its program.
     """
 
     file: ClusterFile
@@ -44,6 +46,8 @@ class Cluster:
     keys: Mapping[str, tuple[str, ...]]
     overlays: Mapping[str, Path]
     images: Mapping[str, Path]
+    debs: Mapping[str, tuple[Path, ...]]
+    hooks: Mapping[str, Path]
 
 
 def find(start: Path) -> Path | None:
@@ -127,8 +131,8 @@ def _checked(
     typed, shape = check.read(data)
     between = [*rules.check(data, bases), *rules_network.check(data), *rules_kubernetes.check(data)]
     problems = [*found, *shape, *between, *named.find(data)]
-    if typed is None or problems:
-        raise ConfigError(render(problems))
+    if typed is None or problems or named.elsewhere:
+        raise ConfigError([*render(problems), *named.elsewhere])
     return Cluster(
         file=typed,
         source=source.absolute() if source else None,
@@ -136,6 +140,8 @@ def _checked(
         keys=MappingProxyType(named.keys),
         overlays=MappingProxyType(named.overlays),
         images=MappingProxyType(named.images),
+        debs=MappingProxyType(named.debs),
+        hooks=MappingProxyType(named.hooks),
     )
 
 
