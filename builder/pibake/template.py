@@ -24,7 +24,7 @@ class Fault(Exception):
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
-        self.message, self.line = message, line
+        self.message, self.line = message.rstrip("."), line
 
 
 def names(text: str) -> Iterator[tuple[str, int]]:

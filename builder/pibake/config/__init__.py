@@ -6,7 +6,6 @@ for the files it names (`files`); what any of them finds is a `Problem`, and all
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -66,7 +65,7 @@ def load(path: Path, *, bases: Collection[str]) -> Cluster:
     Raises:
         ConfigError: with every problem of the file, in the order of their places.
     """
-    from pibake.config import marks  # noqa: PLC0415 - a tenth of a second that `--help` should not pay
+    from pibake.config import marks, problems  # noqa: PLC0415 - a tenth of a second that `--help` should not pay
 
     try:
         raw = path.read_bytes()
@@ -74,7 +73,7 @@ def load(path: Path, *, bases: Collection[str]) -> Cluster:
         raise PibakeError(
             f"cannot read {path}: {error.strerror}", "`pibake init` writes one to start from"
         ) from None
-    document = marks.parse(raw, _display(path))
+    document = marks.parse(raw, problems.display(path))
     return _checked(document.data, bases, path, document.problems, document.render)
 
 
@@ -143,9 +142,3 @@ def _checked(
         debs=MappingProxyType(named.debs),
         hooks=MappingProxyType(named.hooks),
     )
-
-
-def _display(path: Path) -> str:
-    """Return a path as short as it can be from here."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative

@@ -10,14 +10,13 @@ docs/overlays.md is the reference.
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from pibake import template
-from pibake.config.problems import Bad, Problem, Span, listing, nearest, render, show
+from pibake.config.problems import Bad, Problem, Span, display, listing, nearest, render, show
 from pibake.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -117,12 +116,6 @@ def read(folder: Path) -> tuple[Item, ...]:
     if faults:
         raise ConfigError(faults)
     return tuple(items.values())
-
-
-def display(path: Path) -> str:
-    """Return a path as short as it can be from here."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 def _item(folder: Path, path: Path) -> Item | None:
