@@ -244,10 +244,6 @@ def _apt(arguments: list[str], config: Path, root: _Root) -> None:
 
 def _hint(root: _Root) -> str:
     if not root.wanted.names and not root.wanted.release:
-        return "what the files need has to be among them, or in the base; names of packages beside them are looked up in its sources"
-    hint = "the base's own sources; PIBAKE_APT_URL points at a mirror of those"
-    if root.repository:
-        return (
-            f"apt looked in {root.repository}, for which PIBAKE_KUBERNETES_URL names a mirror, and in {hint}"
-        )
-    return f"apt looked in {hint}"
+        return "what the files need has to be among them or in the base, unless the list names packages, too"
+    named = f"{root.repository} (PIBAKE_KUBERNETES_URL names a mirror) and in " if root.repository else ""
+    return f"apt looked in {named}the base's own sources; PIBAKE_APT_URL points at a mirror of those"

@@ -7,6 +7,9 @@
     partial/                   work under way; nothing here is ever taken for an image
     damaged/                   images that failed verification
     debs/                      Debian packages, for assembling
+    packages/apt-<hex>/        Debian packages for golden images, as apt resolved them
+    hooks/<name>@<hex>/        what a hook made (pibake.hooks)
+    uses/<hex>.json            which golden image each node was made from last (pibake.uses)
     known/<hex>.json           digests of large files of this host, by the sha256 of their path
     first-use/<base>.json      digests of files that nobody signed, as they were when they came first
     locks/                     one lock per key

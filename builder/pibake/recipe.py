@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake import apt, hooks, payload
-from pibake.config import overlays
 from pibake.config.overlays import Kind
-from pibake.config.problems import nearest
-from pibake.errors import ConfigError
+from pibake.config.problems import display, nearest
+from pibake.errors import ConfigError, PibakeError
 from pibake.image import debs, ext4
 from pibake.image.ext4_tree import Files
 from pibake.image.golden import Payload, PayloadFile, PayloadFolder
@@ -32,6 +31,9 @@ if TYPE_CHECKING:
     from pibake.web import Policy
 
 ROOT = "root:root"
+VOLATILE = ("dev", "proc", "run", "sys")
+"""Folders that are empty in an image, and filled at every boot (file-hierarchy(7))."""
+HIDDEN = "a template (a name ending in .j2) is written there at the first boot; tmpfiles.d makes what is to be in /run"
 NO_USER = (
     "who belongs to no package of the base, or is made at the first boot, is not there yet: "
     "a line of tmpfiles.d in the overlay (`z /PATH MODE USER GROUP`) hands a file over at boot"
@@ -90,10 +92,30 @@ def obtain(
         found = payload.with_seed_unit(found, system, cache)
     for hook in recipe.hooks:
         found |= hooks.obtain(hook, base, system.arch, cache, progress)
+    _seen(recipe, found, system)
     accounts = _Accounts(base)
     for overlay in recipe.overlays:
-        found |= _laid(overlays.read(overlay.path), accounts, cache)
+        found |= _laid(overlay.items, accounts, cache)
     return found
+
+
+def _seen(recipe: Recipe, made: Payload, system: System) -> None:
+    """Raise where something would go below a folder that another file system hides once the node is up."""
+    hidden = tuple(f"{folder}/" for folder in (system.boot, *VOLATILE))
+    for path in (*(file.path for file in made.files), *made.links):
+        if path.startswith(hidden):
+            raise PibakeError(
+                f"the hook's /{path} would be hidden on the node: another file system is mounted there",
+                HIDDEN,
+            )
+    for overlay in recipe.overlays:
+        for item in overlay.items:
+            if item.kind in {Kind.FILE, Kind.LINK} and item.path.startswith(hidden):
+                raise ConfigError(
+                    [
+                        f"{display(item.source)}: this would be hidden on the node: another file system is mounted there\n   hint: {HIDDEN}"
+                    ]
+                )
 
 
 def _laid(items: tuple[Item, ...], accounts: _Accounts, cache: Cache) -> Payload:

@@ -5,6 +5,7 @@ They include nothing: every template is a file by itself.
 
 from __future__ import annotations
 
+import functools
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from pibake import resources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import CodeType
 
     import jinja2
 
@@ -56,7 +58,7 @@ def render(text: str, values: dict[str, Any]) -> str:
 
     environment = _environment()
     try:
-        code = environment.compile(text, filename=NAME)
+        code = _compiled(text)
         return environment.template_class.from_code(environment, code, environment.make_globals(None)).render(
             values
         )
@@ -69,6 +71,12 @@ def render(text: str, values: dict[str, Any]) -> str:
         raise Fault(str(error) or type(error).__name__, (lines[-1] or 1) - 1 if lines else 0) from error
 
 
+@functools.lru_cache(maxsize=256)
+def _compiled(text: str) -> CodeType:
+    return _environment().compile(text, filename=NAME)
+
+
+@functools.cache
 def _environment() -> jinja2.Environment:
     environment = resources.environment().overlay()
     environment.loader = None

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +24,8 @@ from pibake.progress import Plain, Silent
 from pibake.seed import templates
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pibake.ground import Ground
     from pibake.plan import NodePlan, Plan
 
@@ -111,6 +112,22 @@ def test_an_owner_whom_the_base_does_not_know_is_an_error_at_its_place(site: Sit
         site.grounds()
     site.put("overlays/web.yaml", "etc/web:\n  owner: web:weeb\n")
     with pytest.raises(ConfigError, match=r"has no group weeb\n   hint: did you mean `web`\?"):
+        site.grounds()
+
+
+@pytest.mark.parametrize("path", ["boot/firmware/mine.txt", "run/app/pid"])
+def test_what_a_mounted_file_system_would_hide_is_refused(path: str, site: Site) -> None:
+    site.put(f"overlays/web/{path}", "x")
+    site.write(extra="  overlays: [web]\n")
+    with pytest.raises(ConfigError, match=rf"overlays/web/{path}: this would be hidden on the node"):
+        site.grounds()
+    site.put(f"overlays/web/{path}", "x").rename(site.folder / f"overlays/web/{path}.j2")
+    assert site.grounds()["node3"].base.sha256 == site.digest
+    site.put(
+        "hooks/app", f"#!/bin/sh\nmkdir -p $PIBAKE_ROOT/{path}; echo > $PIBAKE_ROOT/{path}/x\n", mode=0o755
+    )
+    site.write(extra="  hooks: [app]\n")
+    with pytest.raises(PibakeError, match=rf"the hook's /{path}/x would be hidden"):
         site.grounds()
 
 

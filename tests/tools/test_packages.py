@@ -180,7 +180,7 @@ def test_files_need_no_network_and_have_to_be_complete(shop: Shop, tmp_path: Pat
         FetchError, match=r"packages mine_1\.0-1_arm64\.deb for small cannot be had"
     ) as caught:
         shop.payload(debs=(mine,))
-    assert "what the files need has to be among them" in caught.value.hint
+    assert "what the files need has to be among them or in the base" in caught.value.hint
     shop.repository.server.files.update(files)
     assert shop.names("web", debs=(mine,)) == [libweb.name, mine.name, "web_1.0-1_arm64.deb"]
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from pibake.config.model import ClusterFile
+    from pibake.config.overlays import Item
     from pibake.config.problems import Problem
 
 __all__ = ["FILE_NAME", "Cluster", "adhoc", "find", "json_schema", "load"]
@@ -34,6 +35,7 @@ class Cluster:
         files_read: the key files whose content is in `keys`.
         keys: key file, as written -> its public keys.
         overlays: overlay -> its folder.
+        items: overlay -> what is in it.
         images: other file or folder, as written -> its absolute path.
         debs: path of packages, as written -> the .deb files it stands for.
         hooks: hook -> its program.
@@ -44,6 +46,7 @@ class Cluster:
     files_read: tuple[Path, ...]
     keys: Mapping[str, tuple[str, ...]]
     overlays: Mapping[str, Path]
+    items: Mapping[str, tuple[Item, ...]]
     images: Mapping[str, Path]
     debs: Mapping[str, tuple[Path, ...]]
     hooks: Mapping[str, Path]
@@ -138,6 +141,7 @@ def _checked(
         files_read=tuple(named.read),
         keys=MappingProxyType(named.keys),
         overlays=MappingProxyType(named.overlays),
+        items=MappingProxyType(named.items),
         images=MappingProxyType(named.images),
         debs=MappingProxyType(named.debs),
         hooks=MappingProxyType(named.hooks),

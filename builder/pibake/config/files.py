@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pibake import resources
-from pibake.config import accounts, overlays, values
+from pibake.config import accounts, values
 from pibake.config.check import value
+from pibake.config.overlays import Item, read
 from pibake.config.problems import Bad, Loc, Problem, listing, nearest, show
 from pibake.config.rules import items
 from pibake.errors import ConfigError
@@ -28,6 +29,7 @@ class Files:
         folder: where relative paths start: the folder of cluster.yaml.
         keys: key file -> the keys in it.
         overlays: overlay -> its folder.
+        items: overlay -> what is in it.
         images: other file or folder, such as an image -> its absolute path.
         debs: path of packages -> the .deb files it stands for.
         hooks: hook -> its program.
@@ -38,6 +40,7 @@ class Files:
     folder: Path
     keys: dict[str, tuple[str, ...]] = field(default_factory=dict)
     overlays: dict[str, Path] = field(default_factory=dict)
+    items: dict[str, tuple[Item, ...]] = field(default_factory=dict)
     images: dict[str, Path] = field(default_factory=dict)
     debs: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     hooks: dict[str, Path] = field(default_factory=dict)
@@ -110,7 +113,7 @@ class Files:
                 continue
             self.overlays[name] = found.absolute()
             try:
-                overlays.read(found.absolute())
+                self.items[name] = read(found.absolute())
             except ConfigError as error:
                 self.elsewhere += error.problems
 

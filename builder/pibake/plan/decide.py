@@ -86,7 +86,7 @@ class _Decide:
 
     def overlays(self, node: Common, defaults: Common) -> tuple[Overlay, ...]:
         names = node.overlays if node.overlays is not None else defaults.overlays or ()
-        return tuple(Overlay(name, self.cluster.overlays[name]) for name in names)
+        return tuple(Overlay(name, self.cluster.overlays[name], self.cluster.items[name]) for name in names)
 
     def packages(self, node: Common) -> tuple[str, ...]:
         return node.packages if node.packages is not None else self.cluster.file.defaults.packages or ()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pibake.config.overlays import Item
     from pibake.plan.fleet import Fleet
     from pibake.plan.membership import Kubernetes, Membership
     from pibake.secret import Secret
@@ -58,10 +59,11 @@ class BaseRef:
 
 @dataclass(frozen=True)
 class Overlay:
-    """A folder of files to lay over the root file system."""
+    """A folder of files to lay over the root file system, and what was found in it."""
 
     name: str
     path: Path
+    items: tuple[Item, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

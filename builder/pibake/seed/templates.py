@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pibake import template
-from pibake.config import overlays
 from pibake.config.overlays import Kind
 from pibake.errors import ConfigError
 from pibake.tree import File, Tree
@@ -25,7 +24,7 @@ def render(node: NodePlan) -> Tree:
     files: dict[str, File] = {}
     values = variables(node)
     for overlay in node.overlays:
-        for item in overlays.read(overlay.path):
+        for item in overlay.items:
             if item.kind is not Kind.TEMPLATE:
                 files.pop(item.path, None)  # it is in the golden image, and lies over what was there before
                 continue
