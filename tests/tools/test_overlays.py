@@ -240,6 +240,48 @@ def test_prune_keeps_the_golden_image_of_every_node(site: Site) -> None:
     assert site.grounds()["node4"].base.sha256 == old["node4"].base.sha256
 
 
+def test_prune_forgets_nodes_and_clusters_that_are_gone(site: Site) -> None:
+    site.put("overlays/web/etc/web", "x")
+    text = (site.folder / "cluster.yaml").read_text()
+    (site.folder / "cluster.yaml").write_text(
+        text.replace("hostname: node4,", "hostname: node4, overlays: [web],")
+    )
+    gone = site.grounds()["node4"].base.image
+    (site.folder / "cluster.yaml").write_text(
+        text.replace("  - {hostname: node4, address: 192.168.1.14/24}\n", "")
+    )
+    inventory.prune(site.cache, Silent(), everything=False, dry_run=False)
+    assert gone.exists()
+    site.grounds("node3")
+    inventory.prune(site.cache, Silent(), everything=False, dry_run=False)
+    assert not gone.exists()
+    site.write(extra="  overlays: [web]\n")
+    kept = site.grounds()["node3"].base.image
+    site.folder.rename(site.folder.with_name("moved"))
+    cache = Cache(site.folder.with_name("moved") / "cache/pibake")
+    dropped = inventory.prune(cache, Silent(), everything=False, dry_run=False)
+    assert "golden images of a cluster whose folder is gone" in {drop.why for drop in dropped}
+    inventory.prune(cache, Silent(), everything=False, dry_run=False)
+    assert not cache.path(kept.stem).exists()
+
+
+def test_a_hundred_nodes_of_one_kind_take_little_longer_than_one(site: Site) -> None:
+    site.put("overlays/web/etc/web", "x")
+    site.put(
+        "overlays/web/etc/peers.j2",
+        "{% for node in nodes %}{{ node.address }} {{ node.hostname }}\n{% endfor %}",
+    )
+    site.write(extra="  overlays: [web]\n")
+    with (site.folder / "cluster.yaml").open("a") as file:
+        file.writelines(f"  - {{hostname: n{n}, address: 192.168.1.{n}/24}}\n" for n in range(100, 200))
+    site.grounds("node3")
+    planned = site.plan()
+    started = time.monotonic()
+    found = ground.grounds(planned, planned.nodes, site.cache, Silent())
+    assert time.monotonic() - started < 0.6
+    assert len({on.base.sha256 for on in found.values()}) == 1
+
+
 def test_an_image_that_was_damaged_in_the_cache_is_made_anew_by_the_next_build(site: Site) -> None:
     site.put("overlays/web/etc/web", "x")
     site.write(extra="  overlays: [web]\n")
@@ -323,15 +365,6 @@ def test_a_hook_that_fails_is_an_error_with_what_it_said_and_leaves_nothing(
     assert caught.value.hint
     assert not list(site.cache.partial.iterdir())
     assert not list(site.cache.root.glob("hooks/*"))
-
-
-def test_a_base_without_dpkg_takes_no_packages(site: Site, tmp_path: Path) -> None:
-    site.base = layouts.make("centos-7", tmp_path / "centos.img", size=40)
-    site.digest = tool("sha256sum", site.base).decode().split()[0]
-    site.write(extra="  packages: [nftables]\n")
-    with pytest.raises(PibakeError, match=r"centos\.img is not made of Debian packages") as caught:
-        site.grounds("node3")
-    assert "leave `packages` out for nodes with this base" in caught.value.hint
 
 
 def test_plan_and_manifest_name_packages_and_hooks(site: Site) -> None:

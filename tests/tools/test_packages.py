@@ -59,7 +59,7 @@ def keys() -> Iterator[Keys]:
         yield keys
 
 
-@pytest.fixture(params=["list", "sources", "inline-key"])
+@pytest.fixture
 def shop(
     request: pytest.FixtureRequest, tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Shop]:
@@ -88,7 +88,7 @@ def shop(
             ),
         ),
     }
-    name, text = sources[request.param]
+    name, text = sources[getattr(request, "param", "list")]
     status = "Package: there\nStatus: install ok installed\nMaintainer: A <a@example.org>\nArchitecture: arm64\nVersion: 1\nDescription: x\n"
     root: dict[str, str | bytes | None] = {
         f"etc/apt/{name}": text,
@@ -110,6 +110,7 @@ def shop(
         yield Shop(repository, base, Cache(tmp_path / "cache"), folder)
 
 
+@pytest.mark.parametrize("shop", ["list", "sources", "inline-key"], indirect=True)
 def test_packages_come_with_what_they_need_and_are_unpacked_for_the_first_boot(
     shop: Shop, tmp_path: Path
 ) -> None:
@@ -191,3 +192,10 @@ def test_a_file_for_another_processor_is_refused(shop: Shop, tmp_path: Path) -> 
         PibakeError, match=r"mine_1\.0-1_amd64\.deb is a package for amd64; the base needs arm64"
     ):
         shop.payload(debs=(other,))
+
+
+def test_a_base_without_dpkg_takes_none(shop: Shop, tmp_path: Path) -> None:
+    shop.base = Base(layouts.make("centos-7", tmp_path / "centos.img", size=40), "0" * 64, "centos-7", EPOCH)
+    with pytest.raises(PibakeError, match=r"centos-7 is not made of Debian packages") as caught:
+        shop.payload("web")
+    assert "leave `packages` out for nodes with this base" in caught.value.hint

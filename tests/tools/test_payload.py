@@ -20,7 +20,7 @@ from tests.tools.images import MIB, tool
 from tests.tools.test_debs import deb
 from tests.tools.test_release import HURRY, elf, elf32
 
-from pibake import bundle, payload, resources
+from pibake import apt, bundle, payload, resources
 from pibake.bases import Base
 from pibake.cache import Cache
 from pibake.errors import FetchError, MissingTool, PibakeError
@@ -408,6 +408,15 @@ def test_apt_resolves_the_wanted_version_and_what_it_needs_of_the_distribution(
     assert [deb.path.name for deb in found.debs] == [f"{name}_arm64.deb" for name in NAMES]
     repository.server.files.clear()
     assert obtain(Plan(), cache, base) == found
+
+
+@pytest.mark.usefixtures("repository")
+def test_further_packages_are_resolved_together_with_those_of_kubernetes(base: Base, cache: Cache) -> None:
+    found = payload.obtain(Plan(), base, cache, Silent(), packages=apt.Wanted(("runc",)), policy=HURRY)
+    assert [deb.path.name for deb in found.debs] == [f"{name}_arm64.deb" for name in NAMES]
+    alone = payload.obtain(None, base, cache, Silent(), packages=apt.Wanted(("runc",)), policy=HURRY)
+    assert [deb.path.name for deb in alone.debs] == ["runc_1.1_arm64.deb"]
+    assert "usr/local/lib/pibake/kubernetes-release" not in {file.path for file in alone.files}
 
 
 @pytest.mark.usefixtures("repository")
