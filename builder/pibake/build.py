@@ -10,29 +10,31 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibake import __version__, ground, keys, kube, vault
+from pibake import __version__
+from pibake.crew import Crew
 from pibake.errors import PibakeError, about
-from pibake.image import artifact, fat, table
-from pibake.image.clone import Copy, allocated
-from pibake.image.layout import boot_partition, boot_text
+from pibake.image import artifact, delta, qcow2, seeding, table
+from pibake.image.clone import clone
+from pibake.image.extents import allocated
+from pibake.nodes import compose_node, prepare
 from pibake.plan import node_json
 from pibake.progress import size
 from pibake.run import find
-from pibake.secret import Secret
-from pibake.seed import Seed, seed, templates, vehicle
+from pibake.seed import vehicle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from pibake.bases import Base
     from pibake.cache import Cache
     from pibake.ground import Ground
-    from pibake.identity import Secrets
-    from pibake.plan import Kubernetes, NodePlan, Plan
+    from pibake.nodes import Composed, Job
+    from pibake.plan import NodePlan, Plan
     from pibake.progress import Progress
 
-DAY = 86400
+OUTPUTS = ("img", "qcow2", "delta")
+"""What a node's image can be written as."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +49,40 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What every node of one run shares."""
+class Form:
+    """What images are written as.
+
+    Attributes:
+        output: one of OUTPUTS.
+        compress: "zst" or "xz" for compressed .img files, or "".
+        size: bytes of every image; those of its base by default.
+    """
+
+    output: str = "img"
+    compress: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of `build`: where to, as what, and who does it."""
 
     out: Path
-    cache: Cache
-    progress: Progress
-    keys: Mapping[str, Sequence[str]]
-    sources: tuple[Path, ...] = ()
-    compress: str = ""
-    secrets: Secrets | None = None
-    extras: kube.Extras = kube.Extras()  # noqa: RUF009 - immutable
+    form: Form
+    job: Job
+    crew: Crew
 
 
 def build(
-    plan: Plan, nodes: Sequence[NodePlan], *, out: Path, cache: Cache, progress: Progress, compress: str = ""
+    plan: Plan,
+    nodes: Sequence[NodePlan],
+    *,
+    out: Path,
+    cache: Cache,
+    progress: Progress,
+    form: Form = Form(),
 ) -> Iterator[Built]:
-    """Bake the images of `nodes`, yielding each as it is finished.
+    """Bake the images of `nodes`, several at once, yielding them in their order.
 
     Args:
         plan: the whole cluster.
@@ -71,123 +90,81 @@ def build(
         out: folder for the images; made if missing.
         cache: where base images are kept.
         progress: where to show what is going on.
-        compress: "zst" or "xz" to write compressed images, or "" for plain ones.
+        form: what to write.
 
     Raises:
         PibakeError: anything that failed, about the node it failed on; nothing half-made is left.
     """
-    for tool in ("mcopy", "xz") if compress == "xz" else ("mcopy",):
-        find(tool, "build images")
-    extras = _extras(plan.kubernetes)
-    secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
-    job = Job(out, cache, progress, keys.resolve(nodes), plan.sources, compress, secrets, extras)
-    # Each base and golden image is made before the first node: a failed download leaves no half of a fleet.
-    found = ground.grounds(plan, nodes, cache, progress)
-    _check_space(job, [found[node.hostname].base for node in nodes])
-    for node in nodes:
-        with about(node.hostname), cache.lock(f"out-{out.resolve() / node.image_name}", progress):
-            yield build_node(node, found[node.hostname], job)
+    if form.compress == "xz":
+        find("xz", "compress images")
+    job, found = prepare(plan, nodes, cache, progress, form.size)
+    _check_space(out, [found[node.hostname].base for node in nodes], form)
+    images = [found[node.hostname].base.image for node in nodes] if form.output == "img" else []
+    total = sum(allocated(image) for image in images)
+    total += sum(seeding.length_of(image, form.size) for image in images if form.compress)
+    label = f"bake {nodes[0].hostname}" if len(nodes) == 1 else f"bake {len(nodes)} nodes"
+    with progress.task(label, total=total) as task:
+        run = Run(out, form, job, Crew(task))
+        yield from run.crew.each(lambda node: _build_node(node, found[node.hostname], run), nodes)
 
 
-def build_node(node: NodePlan, on: Ground, job: Job) -> Built:
-    """Bake one node from a base image: copy, seed, digest, manifest."""
+def _build_node(node: NodePlan, on: Ground, run: Run) -> Built:
+    """Bake one node from its golden image: compose, write, digest, manifest."""
     started = time.monotonic()
-    base = on.base
-    boot = boot_partition(base.image)
-    epoch = source_date_epoch(base, job.sources)
-    seeded = render_seed(node, on, boot.start, job, epoch)
-    name = node.image_name + (f".{job.compress}" if job.compress else "")
-    manifest_name = f"{node.hostname}.manifest.json"
-    with artifact.workplace(job.out, node.image_name, name, f"{name}.sha256", manifest_name) as work:
-        raw = work.part(node.image_name) if not job.compress else work.scratch(node.image_name)
-        if len(seeded.secret):
-            raw.touch(mode=0o600, exist_ok=False)
-        with job.progress.task(f"bake {node.hostname}", total=allocated(base.image)) as task:
-            copied = 0
-
-            def on_bytes(count: int) -> None:
-                nonlocal copied
-                copied += count
-                task.update(copied)
-
-            copy = Copy(base.image, raw, on_bytes)
-            copy.head(boot.start + boot.size)
-            fat.write(raw, boot.start, seeded.tree, epoch=epoch)
-            digest = copy.rest()
-        facts = {"file": node.image_name, "bytes": copy.length, "sha256": digest}
-        if job.compress:
+    out, form = run.out, run.form
+    name = f"{node.hostname}.{form.output}" + (f".{form.compress}" if form.compress else "")
+    kind = "" if form.output == "img" else f".{form.output}"
+    manifest_name = f"{node.hostname}{kind}.manifest.json"
+    with about(node.hostname), run.job.cache.lock(f"out-{out.resolve() / name}", run.job.progress):
+        made = compose_node(node, on, run.job)
+        with artifact.workplace(out, node.image_name, name, f"{name}.sha256", manifest_name) as work:
             final = work.part(name)
-            final.touch(mode=raw.stat().st_mode & 0o777, exist_ok=False)
-            with job.progress.task(f"compress {node.hostname}", total=copy.length) as task:
-                artifact.compress(raw, final, job.compress, task)
-            digest = artifact.sha256(final)
-            facts["compressed"] = {"file": name, "bytes": final.stat().st_size, "sha256": digest}
-        work.part(f"{name}.sha256").write_text(f"{digest}  {name}\n")
-        manifest = _manifest(node, on, seeded, job, epoch=epoch, image=facts)
-        work.part(manifest_name).write_text(json.dumps(manifest, indent=2) + "\n")
-        work.publish()
-    return Built(node.hostname, job.out / name, digest, job.out / manifest_name, time.monotonic() - started)
+            final.touch(mode=0o600 if made.image.secret else 0o644, exist_ok=False)
+            facts = _write(made, final, work, run)
+            work.part(f"{name}.sha256").write_text(f"{facts['sha256']}  {name}\n")
+            manifest = _manifest(made, run.job, {"file": name, **facts})
+            work.part(manifest_name).write_text(json.dumps(manifest, indent=2) + "\n")
+            work.publish()
+    return Built(node.hostname, out / name, facts["sha256"], out / manifest_name, time.monotonic() - started)
 
 
-def _extras(kubernetes: Kubernetes | None) -> kube.Extras:
-    """Read the files with credentials that cluster.yaml names."""
-    if kubernetes is None:
-        return kube.Extras()
-    texts = [
-        Secret(path.read_text("utf-8")) if path else None
-        for path in (kubernetes.datastore, kubernetes.registries)
-    ]
-    return kube.Extras(*texts)
+def _write(made: Composed, final: Path, work: artifact.Workplace, run: Run) -> dict[str, Any]:
+    """Write a composed image as its form says, and return what the manifest tells of the file."""
+    image = made.image
+    whole = {"image_bytes": image.length, "pieces_sha256": image.digest}
+    add = run.crew.add
+    match run.form.output:
+        case "delta":
+            node = {"hostname": made.node.hostname, "cluster": run.job.cluster}
+            delta.write(image, final, node=node, base_name=made.on.base.name, epoch=made.epoch)
+        case "qcow2":
+            qcow2.write(image, final)
+            whole["backing_file"] = str(image.base)
+        case _ if run.form.compress:
+            raw = work.scratch(made.node.image_name)
+            raw.touch(mode=final.stat().st_mode & 0o777, exist_ok=False)
+            whole["image_sha256"] = clone(image, raw, add)
+            artifact.compress(raw, final, run.form.compress, add)
+        case _:
+            return {**whole, "bytes": image.length, "sha256": clone(image, final, add)}
+    return {**whole, "bytes": final.stat().st_size, "sha256": artifact.sha256(final)}
 
 
-def render_seed(node: NodePlan, on: Ground, offset: int, job: Job, epoch: int) -> Seed:
-    """Render a node's seed for a base: its templates are rendered, and the base's own kernel command lines are kept."""
-    base, system = on.base, on.system
-    names = (system.config, *system.cmdlines)
-    texts = {name: boot_text(base.image, base.sha256, offset, name) for name in names}
-    return seed(
-        node,
-        job.keys,
-        templates.render(node),
-        system=system,
-        boot=texts,
-        secrets=job.secrets,
-        extras=job.extras,
-        epoch=epoch,
-    )
-
-
-def source_date_epoch(base: Base, sources: Sequence[Path]) -> int:
-    """Return the time that goes into an image: SOURCE_DATE_EPOCH, or the newest of its inputs and today's midnight.
-
-    It is where the node's clock starts, so it must not be older than any key or certificate on the card; and it
-    must not be the time of the run, or the same inputs would never give the same bytes. The manifest holds it.
-    """
-    if given := os.environ.get("SOURCE_DATE_EPOCH"):
-        if not given.isdigit():
-            raise PibakeError(f"SOURCE_DATE_EPOCH is {given!r}, which is no number of seconds since 1970")
-        return int(given)
-    midnight = int(time.time()) // DAY * DAY
-    return max(base.created, midnight, *(int(source.stat().st_mtime) for source in sources))
-
-
-def _check_space(job: Job, wanted: Sequence[Base]) -> None:
-    job.out.mkdir(parents=True, exist_ok=True)
+def _check_space(out: Path, wanted: Sequence[Base], form: Form) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     needed = sum(allocated(base.image) for base in wanted)
-    state = os.statvfs(job.out)
+    state = os.statvfs(out)
     free = state.f_bavail * state.f_frsize
-    if needed > free and not job.compress:
+    if needed > free and form == Form(size=form.size):
         raise PibakeError(
-            f"{job.out} has {size(free)} free; {len(wanted)} image(s) need {size(needed)}",
-            "free some space, choose another folder with -o, or write compressed images with --compress zst",
+            f"{out} has {size(free)} free; {len(wanted)} image(s) need {size(needed)}",
+            "free some space, choose another folder with -o, or write less: --output delta, or --compress zst",
         )
 
 
-def _manifest(
-    node: NodePlan, on: Ground, seeded: Seed, job: Job, *, epoch: int, image: dict[str, Any]
-) -> dict[str, Any]:
+def _manifest(made: Composed, job: Job, image: dict[str, Any]) -> dict[str, Any]:
     """Return everything that went into an image, without any secret: enough to make the same bytes again."""
-    base = on.base
+    node, base, seeded = made.node, made.on.base, made.seed
     return {
         "pibake": __version__,
         "node": node_json(node),
@@ -196,9 +173,9 @@ def _manifest(
         "ssh_keys": {user.name: list(job.keys[user.name]) for user in node.users},
         "base": {"name": base.name, "sha256": base.sha256, **base.info},
         "inputs": {str(path): artifact.sha256(path) for path in job.sources},
-        "source_date_epoch": epoch,
-        "vehicle": vehicle(on.system),
-        "network": on.system.network,
+        "source_date_epoch": made.epoch,
+        "vehicle": vehicle(made.on.system),
+        "network": made.on.system.network,
         "instance_id": seeded.instance_id,
         "seed": {path: hashlib.sha256(file.data).hexdigest() for path, file in seeded.tree},
         "image": image,

@@ -4,6 +4,7 @@
     images/sha256/<hex>.json   what it is, and the file's size, mtime and inode when it was verified last
     names/<key>.json           pins: which image `ubuntu-24.04` stands for
     systems/<hex>.json         what the image with this sha256 says of its system
+    pieces/<hex>.json          what of it a card gets, with digests
     partial/                   work under way; nothing here is ever taken for an image
     damaged/                   images that failed verification
     debs/                      Debian packages, for assembling
@@ -64,6 +65,11 @@ class Cache:
         return self._made("systems")
 
     @property
+    def pieces(self) -> Path:
+        """Return the folder of the pieces of images, by the sha256 of the image."""
+        return self._made("pieces")
+
+    @property
     def debs(self) -> Path:
         """Return the folder where Debian packages are kept between two assemblies."""
         return self._made("debs")
@@ -108,9 +114,17 @@ class Cache:
         """Adopt a finished image and pin it as `key`; `info` says how it was come by."""
         with self.lock("index", progress):  # or pruning, in between, would find an image that nobody needs
             image = self.adopt(temp, digest, info)
-            self._made("names")
-            store(self.names / f"{key}.json", {"sha256": digest, **fields, "info": dict(info)})
+            self._pin(key, digest, info, **fields)
         return image
+
+    def pin(self, key: str, digest: str, info: Mapping[str, Any], progress: Progress) -> None:
+        """Let `key` stand for an image that is in the cache already; a pin that it has is replaced."""
+        with self.lock("index", progress):
+            self._pin(key, digest, info)
+
+    def _pin(self, key: str, digest: str, info: Mapping[str, Any], **fields: Any) -> None:
+        self._made("names")
+        store(self.names / f"{key}.json", {"sha256": digest, **fields, "info": dict(info)})
 
     def adopt(self, temp: Path, digest: str, info: Mapping[str, Any]) -> Path:
         """Move a finished image, whose sha256 the caller has just computed, into the cache.

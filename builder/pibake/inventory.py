@@ -120,12 +120,14 @@ def _unneeded(cache: Cache, *, everything: bool) -> Iterator[Dropped]:
     for image in cache.images.glob("*.img"):
         if image.stem not in needed:
             yield _drop(image, "no base stands for this image any more")
-    for record in cache.images.glob("*.json"):
-        if record.stem not in needed:
-            yield _drop(record, "the record of an image that is removed or gone")
-    for record in cache.systems.glob("*.json"):
-        if record.stem not in needed:
-            yield _drop(record, "what an image said of itself that is removed or gone")
+    for folder, why in (
+        (cache.images, "the record of an image that is removed or gone"),
+        (cache.systems, "what an image said of itself that is removed or gone"),
+        (cache.pieces, "the pieces of an image that is removed or gone"),
+    ):
+        for record in folder.glob("*.json"):
+            if record.stem not in needed:
+                yield _drop(record, why)
     for path in cache.damaged.iterdir():
         yield _drop(path, "damaged")
     yield from _leftovers(cache, everything=everything)
@@ -166,7 +168,7 @@ def _unfinished(cache: Cache, *, older_than: float) -> Iterator[Dropped]:
         key = path.name.partition(".img")[0].partition(".work")[0]
         if path.lstat().st_mtime < older_than and not cache.busy(key):
             yield _drop(path, "left by a run that did not finish")
-    for folder in (cache.names, cache.images, cache.systems):
+    for folder in (cache.names, cache.images, cache.systems, cache.pieces):
         for path in folder.glob(".*"):
             if path.lstat().st_mtime < older_than:
                 yield _drop(path, "left by a run that did not finish")
@@ -176,7 +178,10 @@ def _obsolete(pins: dict[str, dict[str, Any]], cache: Cache) -> dict[str, str]:
     """Return the pins that lead nowhere or have been superseded, and why."""
     newest: dict[str, int] = {}
     needed = uses.needed(cache)
-    for pin in pins.values():
+    # golden images that were pulled have no nodes here: the last of a name stay
+    for pin in (
+        pin for key, pin in pins.items() if not key.startswith("golden@") or pin["info"].get("pulled")
+    ):
         name = pin["info"]["name"]
         newest[name] = max(newest.get(name, 0), pin["info"]["obtained"])
     found = {}
@@ -186,9 +191,10 @@ def _obsolete(pins: dict[str, dict[str, Any]], cache: Cache) -> dict[str, str]:
             found[key] = "its image is gone"
         elif path and pin.get("stamp") != stamp(Path(path)):
             found[key] = f"{path} is gone or has changed"
-        elif key.startswith("golden@"):
-            if key not in needed:
-                found[key] = "no node was made from it last"
+        elif key.startswith("golden@") and key in needed:
+            continue
+        elif key.startswith("golden@") and not pin["info"].get("pulled"):
+            found[key] = "no node was made from it last"
         elif not key.startswith(("file@", "url@")) and pin["info"]["obtained"] < newest[pin["info"]["name"]]:
             found[key] = "a newer one was assembled"
     return found

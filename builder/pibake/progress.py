@@ -7,6 +7,7 @@ bar with rate and remaining time; on a pipe, a plain line every few seconds; in 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -109,50 +110,74 @@ class _PlainTask:
 
 
 class Bars:
-    """Live bars with rate and remaining time, for terminals."""
+    """Live bars with rate and remaining time, for terminals; tasks of several threads stand below each other."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         from rich.console import Console  # noqa: PLC0415 - rich is slow to import and pipes never need it
 
         self.console = Console(file=stream or sys.stderr)
+        self.lock = threading.Lock()
+        self.bars: rich.progress.Progress | None = None
+        self.open = 0
 
     @contextmanager
     def task(self, label: str, *, total: float | None = None, unit: str = "B") -> Iterator[Task]:
         """Open a task with a bar of its own, which goes when the work is done; a summary line stays."""
-        from rich import progress  # noqa: PLC0415
-
-        amount: list[progress.ProgressColumn] = (
-            [progress.DownloadColumn(binary_units=True), progress.TransferSpeedColumn()]
-            if unit == "B"
-            else [progress.TaskProgressColumn()]
-        )
-        columns: list[progress.ProgressColumn] = [
-            progress.SpinnerColumn(),
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(bar_width=30),
-            *amount,
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
-            progress.TextColumn("{task.fields[note]}", markup=False, style="dim"),
-        ]
         started = time.monotonic()
-        with progress.Progress(*columns, console=self.console, transient=True) as bars:
-            yield _BarTask(bars, bars.add_task(label, total=total, note=""))
+        with self.lock:
+            if self.bars is None:
+                self.bars = self._bars()
+                self.bars.start()
+            self.open += 1
+            task = _BarTask(self.bars, self.bars.add_task(label, total=total, note="", amount=""), unit)
+        try:
+            yield task
+        finally:
+            with self.lock:
+                task.bars.remove_task(task.id)
+                self.open -= 1
+                if not self.open:
+                    task.bars.stop()
+                    self.bars = None
         self.say(f"{label}: done in {time.monotonic() - started:.1f} s")
 
     def say(self, line: str) -> None:
         """Print the line above any bar."""
         self.console.print(line, markup=False, highlight=False)
 
+    def _bars(self) -> rich.progress.Progress:
+        from rich import progress  # noqa: PLC0415
+
+        return progress.Progress(
+            progress.SpinnerColumn(),
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(bar_width=30),
+            progress.TextColumn("{task.fields[amount]}", markup=False, style="green"),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[note]}", markup=False, style="dim"),
+            console=self.console,
+            transient=True,
+        )
+
 
 class _BarTask:
-    def __init__(self, bars: rich.progress.Progress, task: rich.progress.TaskID) -> None:
-        self.bars, self.id = bars, task
+    def __init__(self, bars: rich.progress.Progress, task: rich.progress.TaskID, unit: str) -> None:
+        self.bars, self.id, self.unit = bars, task, unit
 
     def update(self, completed: float, *, total: float | None = None, note: str | None = None) -> None:
-        self.bars.update(self.id, completed=completed, total=total)
+        self.bars.update(self.id, completed=completed, total=total, amount=self._amount(completed))
         if note is not None:
             self.bars.update(self.id, note=note)
+
+    def _amount(self, completed: float) -> str:
+        task = next((task for task in self.bars.tasks if task.id == self.id), None)
+        if task is None:
+            return ""
+        if self.unit != "B":
+            return f"{task.percentage:.0f}%"
+        of = f" of {size(task.total)}" if task.total else ""
+        return f"{size(completed)}{of}" + (f", {size(task.speed)}/s" if task.speed else "")
 
 
 def size(count: float) -> str:

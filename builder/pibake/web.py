@@ -63,7 +63,7 @@ def ask(session: requests.Session, url: str, policy: Policy, headers: dict[str, 
     try:
         answer = session.get(url, headers=headers, stream=True, timeout=(policy.connect, policy.read))
     except (requests.ConnectionError, requests.Timeout) as error:
-        raise Transient(_reason(error)) from error
+        raise Transient(reason(error)) from error
     except requests.RequestException as error:
         raise FetchError(f"{url}: {error}", "is the URL right?") from error
     if answer.status_code in {200, 206} or (answer.status_code == 416 and headers):
@@ -73,7 +73,7 @@ def ask(session: requests.Session, url: str, policy: Policy, headers: dict[str, 
     answer.close()
     status = f"{answer.status_code} {answer.reason}"
     if answer.status_code in TRANSIENT:
-        raise Transient(f"the server answered {status}", _retry_after(answer))
+        raise Transient(f"the server answered {status}", retry_after(answer))
     raise FetchError(f"{url}: the server answered {status}", _advice(answer.status_code))
 
 
@@ -82,7 +82,7 @@ def body(answer: requests.Response) -> Iterator[bytes]:
     try:
         yield from answer.iter_content(CHUNK)
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-        raise Transient(f"the connection broke ({_reason(error)})") from error
+        raise Transient(f"the connection broke ({reason(error)})") from error
 
 
 def length(answer: requests.Response) -> int | None:
@@ -91,7 +91,7 @@ def length(answer: requests.Response) -> int | None:
     return int(value) if value.isdigit() else None
 
 
-def _retry_after(answer: requests.Response) -> float:
+def retry_after(answer: requests.Response) -> float:
     """Return the seconds in a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3)."""
     value = answer.headers.get("Retry-After", "")
     if value.isdigit():
@@ -115,7 +115,7 @@ def pause(url: str, error: Transient, failures: int, policy: Policy) -> float:
     return min(max(wait, error.wait), policy.longest)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Return the innermost cause of a network error: the outer ones only repeat the URL."""
     cause: BaseException = error
     while cause.__cause__ or cause.__context__:

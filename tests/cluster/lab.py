@@ -102,6 +102,13 @@ class Lab:
     def get(self, *argv: str) -> Any:
         return json.loads(self.kubectl("get", *argv, "-o", "json"))
 
+    def wait(self, what: str, limit: int) -> float:
+        """Wait until an object is Ready; return when that was, in Unix time."""
+        until(lambda: self.kubectl("get", what, "-o", "name", check=False), limit, f"there is {what}", 2)
+        # a watch: asking again and again takes processor time from the emulated node
+        self.kubectl("wait", "--for=condition=Ready", what, f"--timeout={limit}s")
+        return time.time()
+
     def nodes(self) -> dict[str, Any]:
         return {node["metadata"]["name"]: node for node in self.get("nodes")["items"]}
 

@@ -120,6 +120,49 @@ def test_a_compressed_image_unpacks_to_the_same_image(bench: Bench, how: str, to
     assert not (bench.folder / "packed/node3.img").exists()
 
 
+def test_a_delta_is_composed_to_the_image_that_build_makes(bench: Bench) -> None:
+    bench.build("--all")
+    bench.build("--all", "--output", "delta", "-o", "deltas")
+    done = bench.run("compose", "deltas/node3.delta", "deltas/node4.delta", "-o", "composed", "--json")
+    assert done.returncode == 0, done.stderr
+    for name, made in zip(("node3", "node4"), json.loads(done.stdout), strict=True):
+        image = bench.out / f"{name}.img"
+        assert (bench.folder / "composed" / image.name).read_bytes() == image.read_bytes()
+        assert made == {
+            "image": f"composed/{name}.img",
+            "sha256": (bench.out / f"{name}.img.sha256").read_text().split()[0],
+        }
+        delta = bench.folder / f"deltas/{name}.delta"
+        assert delta.stat().st_size < 64 << 10
+        assert delta.stat().st_mode & 0o777 == 0o600
+        manifest = json.loads((bench.folder / f"deltas/{name}.delta.manifest.json").read_text())
+        assert manifest["image"]["sha256"] == hashlib.sha256(delta.read_bytes()).hexdigest()
+
+
+def test_a_qcow2_disk_on_the_golden_image_is_the_same_disk(bench: Bench) -> None:
+    bench.build()
+    bench.build("--hostname", "node3", "--output", "qcow2")
+    disk = bench.out / "node3.qcow2"
+    argv = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", str(bench.out / "node3.img"), str(disk)]
+    assert (
+        subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "Images are identical.\n"
+    )
+    assert disk.stat().st_mode & 0o777 == 0o600
+    assert disk.stat().st_size < 2 << 20
+
+
+def test_images_are_as_long_as_one_asks_for(bench: Bench) -> None:
+    bench.build("--hostname", "node3", "--size", "0.2G")
+    image = bench.out / "node3.img"
+    assert image.stat().st_size == 208 << 20  # 204.8 MiB, and on to a multiple of 4
+    assert image.stat().st_blocks * 512 < 64 << 20
+    done = bench.run("build", "--hostname", "node3", "--size", "4M")
+    assert done.returncode == 1
+    assert "is too small for this base" in done.stderr
+    assert image.stat().st_size == 208 << 20
+    assert bench.run("build", "--hostname", "node3", "--size", "lots").returncode == 2
+
+
 def test_without_a_cluster_yaml_flags_describe_a_node(bench: Bench) -> None:
     (bench.folder / "cluster.yaml").unlink()
     base = f"{bench.base}#sha256={bench.digest}"

@@ -20,7 +20,7 @@ from pibake.bases import Base
 from pibake.cache import Cache
 from pibake.errors import ImageError, PibakeError
 from pibake.image import ext4, fat, table
-from pibake.image.clone import extents
+from pibake.image.extents import extents
 from pibake.image.golden import Payload, PayloadFile, PayloadFolder, golden, key_of
 from pibake.image.rootpart import GRAIN, SPARE
 from pibake.progress import Plain, Silent

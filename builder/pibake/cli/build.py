@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pibake.cli.common import Size
+
 if TYPE_CHECKING:
     from pibake.plan import Plan
     from pibake.progress import Progress
@@ -21,6 +23,7 @@ ADHOC = ("base", "address", "gateway", "dns", "ssh_keys", "user")
 Examples:
   pibake build --hostname node3
   pibake build --all --compress zst -o /srv/images
+  pibake build --all --output delta          a few KiB each; `pibake compose` makes the .img
   pibake build --hostname node9 --base debian-13 --address 192.168.1.9/24 \\
       --gateway 192.168.1.1 --dns 192.168.1.1 --user ops --ssh-key ~/.ssh/id_ed25519.pub"""
 )
@@ -34,7 +37,17 @@ Examples:
 )  # fmt: skip
 @click.option("-o", "--out", type=click.Path(file_okay=False, path_type=Path), default=OUT, show_default=True,
               metavar="FOLDER", help="Where the images go.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Choice(["img", "qcow2", "delta"]),
+    default="img",
+    show_default=True,
+    help="A whole image; a disk for virtual machines on top of the golden image; or only what differs from that.",
+)
 @click.option("--compress", type=click.Choice(["zst", "xz"]), help="Write compressed images.")
+@click.option(
+    "--size", type=Size(), metavar="SIZE", help="Length of the images, like 8G  [default: as small as can be]"
+)
 @click.option(
     "--base",
     metavar="NAME|SOURCE",
@@ -63,25 +76,29 @@ def build(
     everything: bool,
     config: Path | None,
     out: Path,
+    output: str,
     compress: str | None,
+    size: int | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
     """Bake flash-ready card images.
 
-    Each node becomes NAME.img with NAME.img.sha256 and NAME.manifest.json. The same inputs give the same bytes.
+    Each node becomes NAME.img with NAME.img.sha256, NAME.bmap and NAME.manifest.json. The same inputs give the same
+    bytes. Several nodes are made at once; what they share is made once and kept.
     """
     from pibake import build as pipeline
     from pibake.cache import Cache
 
     if everything == bool(hostnames):
         raise click.UsageError("name nodes with --hostname, or give --all")
+    if compress and output != "img":
+        raise click.UsageError("--compress goes with --output img: the others are small as they are")
     plan = _plan(config, hostnames, {name: flags[name] for name in ADHOC if flags[name]})
     nodes = plan.nodes if everything else tuple(dict.fromkeys(plan.node(name) for name in hostnames))
     made = []
-    for built in pipeline.build(
-        plan, nodes, out=out, cache=Cache(), progress=progress, compress=compress or ""
-    ):
+    form = pipeline.Form(output, compress or "", size or 0)
+    for built in pipeline.build(plan, nodes, out=out, cache=Cache(), progress=progress, form=form):
         made.append(built)
         if not as_json:
             click.echo(f"{built.image}  sha256 {built.sha256[:16]}...  {built.seconds:.1f} s")

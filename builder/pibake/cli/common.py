@@ -50,6 +50,21 @@ class Duration(click.ParamType[timedelta]):
             self.fail(str(error), param, ctx)
 
 
+class Size(click.ParamType[int]):
+    """A number of bytes: `512M`, `8G`, `1.5T`, in powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of bytes that is written."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([KMGT])(?:i?B)?", value, re.IGNORECASE)
+        if not found:
+            self.fail(f"{value!r} is no size; write it like 512M or 8G", param, ctx)
+        return int(float(found[1]) * 1024 ** ("KMGT".index(found[2].upper()) + 1))
+
+
 def duration(text: str) -> timedelta:
     """Return a length of time as people and Kubernetes write it; `ValueError` if it is none."""
     parts = re.findall(r"(\d{1,9})([smhdwy])", text)

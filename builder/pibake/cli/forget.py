@@ -115,5 +115,5 @@ def _hostname(place: Opened, name: str) -> str:
 
 
 def _artefacts(out: Path, hostname: str) -> Iterator[Path]:
-    yield from sorted(out.glob(f"{hostname}.img*"))
-    yield from out.glob(f"{hostname}.manifest.json")
+    for kind in ("img*", "bmap", "qcow2*", "delta*", "manifest.json"):
+        yield from sorted(out.glob(f"{hostname}.{kind}"))

@@ -13,10 +13,8 @@ import zstandard
 from pibake.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    from pibake.progress import Task
 
 CHUNK = 4 << 20
 
@@ -74,7 +72,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def compress(source: Path, target: Path, how: str, task: Task) -> None:
+def compress(source: Path, target: Path, how: str, on_bytes: Callable[[int], None]) -> None:
     """Compress a file as "zst" or "xz", on every processor; the same input gives the same bytes.
 
     zstd's multi-threaded output does not depend on the number of threads, and xz's blocks are cut by size.
@@ -85,7 +83,7 @@ def compress(source: Path, target: Path, how: str, task: Task) -> None:
         threads = max(2, os.cpu_count() or 1)
         with target.open("wb") as out:
             run(["xz", f"--threads={threads}", "--stdout", source], why="compress the image", stdout=out)
-        task.update(length, total=length)
+        on_bytes(length)
         return
     compressor = zstandard.ZstdCompressor(level=6, threads=os.cpu_count() or 1, write_checksum=True)
     with (
@@ -93,8 +91,6 @@ def compress(source: Path, target: Path, how: str, task: Task) -> None:
         target.open("wb") as out,
         compressor.stream_writer(out, size=length) as writer,
     ):
-        done = 0
         while chunk := reader.read(CHUNK):
             writer.write(chunk)
-            done += len(chunk)
-            task.update(done, total=length)
+            on_bytes(len(chunk))

@@ -7,162 +7,128 @@ import fcntl
 import hashlib
 import os
 import threading
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pibake.errors import ImageError, PibakeError
+from pibake.image.extents import CHUNK, ZEROS, allocated, extents
+from pibake.image.pieces import spans
 from pibake.progress import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from pibake.image.composition import Composition
 
 FICLONE = 0x40049409
 """ioctl that shares all extents of another file: linux/fs.h, `_IOW(0x94, 9, int)`."""
-CHUNK = 8 << 20
-ZEROS = bytes(1 << 20)
 
 
-def extents(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield the (start, end) byte ranges of a file between `start` and `end` that hold data (lseek(2), SEEK_DATA)."""
-    position = start
-    while position < end:
-        try:
-            data = os.lseek(descriptor, position, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
-        if data >= end:
-            return
-        hole = min(os.lseek(descriptor, data, os.SEEK_HOLE), end)
-        yield data, hole
-        position = hole
+def clone(image: Composition, target: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+    """Write a composed image to a file, and return its sha256 (hex).
 
+    All extents are shared where the file system can; elsewhere the kernel copies what the base has allocated. A second
+    thread hashes meanwhile, so the digest costs no time of its own where there are two processors.
 
-def allocated(path: Path) -> int:
-    """Return the bytes a file occupies on disk (st_blocks is in units of 512: stat(2))."""
-    return path.stat().st_blocks * 512
+    Args:
+        image: what to write.
+        target: the file; made, or overwritten.
+        on_bytes: called with the number of bytes copied since the last call; what it raises ends the work.
 
-
-@dataclass
-class Copy:
-    """A copy under way: made in pieces, so that a piece can be changed before the rest is hashed and copied.
-
-    The sha256 covers the whole copy in order. `rest` hashes in a second thread while the kernel copies, so the
-    digest costs no time of its own where there are two processors.
+    Raises:
+        ImageError: the base shrank meanwhile.
+        PibakeError: the target's disk is full.
     """
+    failed: list[BaseException] = []
+    digests: list[str] = []
+    stop = threading.Event()
 
-    source: Path
-    target: Path
-    on_bytes: Callable[[int], None] = lambda _: None
-    position: int = 0
-    cloned: bool = False
-    _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
-
-    def __post_init__(self) -> None:
-        self.length = self.source.stat().st_size
-
-    def head(self, end: int) -> None:
-        """Copy the first `end` bytes (or everything at once, where the file system shares extents)."""
-        with self._files() as (reader, writer):
-            try:
-                fcntl.ioctl(writer, FICLONE, reader)
-                self.cloned = True
-            except OSError:
-                os.ftruncate(writer, self.length)
-                self._copy(reader, writer, 0, end)
-        self.position = end
-
-    def rest(self) -> str:
-        """Copy what `head` left, and return the sha256 (hex) of the whole target.
-
-        Raises:
-            ImageError: the source shrank meanwhile.
-            PibakeError: the target's disk is full.
-        """
-        failed: list[BaseException] = []
-
-        def digest() -> None:
-            try:
-                self._digest(self.target, 0, self.position)
-                self._digest(self.source, self.position, self.length)
-            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-                failed.append(error)
-
-        hasher = threading.Thread(target=digest)
-        hasher.start()
+    def digest() -> None:
         try:
-            if not self.cloned:
-                with self._files() as (reader, writer):
-                    self._copy(reader, writer, self.position, self.length)
-        finally:
-            hasher.join()
-        if failed:
-            raise failed[0]
-        return self._hash.hexdigest()
+            digests.append(_digest(image, stop))
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            failed.append(error)
 
-    def _files(self) -> _Pair:
-        return _Pair(self.source, self.target)
+    hasher = threading.Thread(target=digest)
+    hasher.start()
+    try:
+        _write(image, target, on_bytes)
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        hasher.join()
+    if failed:
+        raise failed[0]
+    return digests[0]
 
-    def _copy(self, reader: int, writer: int, start: int, end: int) -> None:
+
+def _write(image: Composition, target: Path, on_bytes: Callable[[int], None]) -> None:
+    reader = os.open(image.base, os.O_RDONLY | os.O_CLOEXEC)
+    writer = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
         try:
-            for first, last in extents(reader, start, end):
-                self._copy_range(reader, writer, first, last)
+            fcntl.ioctl(writer, FICLONE, reader)
+        except OSError:
+            os.ftruncate(writer, image.length)
+            for first, last in extents(reader, 0, image.base_length):
+                _copy_range(reader, writer, first, last, on_bytes)
+        os.ftruncate(writer, image.length)
+        for patch in image.patches:
+            write_all(writer, patch.data, patch.offset)
+    except OSError as error:
+        raise full(target, error, needed=allocated(image.base)) from error
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def _copy_range(reader: int, writer: int, position: int, end: int, on_bytes: Callable[[int], None]) -> None:
+    while position < end:
+        want = min(CHUNK, end - position)
+        try:
+            count = os.copy_file_range(reader, writer, want, position, position)
         except OSError as error:
-            raise full(self.target, error, needed=allocated(self.source)) from error
+            if error.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+                raise
+            count = os.pwrite(writer, os.pread(reader, want, position), position)
+        if not count:
+            raise ImageError(f"the base image ended at byte {position} while it was copied")
+        position += count
+        on_bytes(count)
 
-    def _copy_range(self, reader: int, writer: int, position: int, end: int) -> None:
-        while position < end:
-            want = min(CHUNK, end - position)
-            try:
-                count = os.copy_file_range(reader, writer, want, position, position)
-            except OSError as error:
-                if error.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
-                    raise
-                count = os.pwrite(writer, os.pread(reader, want, position), position)
-            if not count:
-                raise ImageError(
-                    f"{self.source} ended at byte {position} of {self.length} while it was copied"
-                )
-            position += count
-            self.on_bytes(count)
 
-    def _digest(self, path: Path, start: int, end: int) -> None:
-        """Feed a range of a file to the hash; holes come from one block of zeros, not from the disk."""
-        buffer = memoryview(bytearray(CHUNK))
-        with path.open("rb", buffering=0) as file:
-            position = start
-            for first, last in extents(file.fileno(), start, end):
-                self._zeros(first - position)
-                position = first
-                while position < last:
-                    count = os.preadv(file.fileno(), [buffer[: min(CHUNK, last - position)]], position)
-                    if not count:
-                        raise ImageError(f"{path} ended at byte {position} while it was read")
-                    self._hash.update(buffer[:count])
-                    position += count
-            self._zeros(end - position)
+def write_all(writer: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at byte `offset`: pwrite(2) may write less, and what is left is tried again or fails."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(writer, view, offset)
+        view, offset = view[count:], offset + count
 
-    def _zeros(self, count: int) -> None:
+
+def _digest(image: Composition, stop: threading.Event) -> str:
+    """Return the sha256 of the whole image; what is in no piece comes from one block of zeros, not from the disk."""
+    total = hashlib.sha256()
+    buffer = memoryview(bytearray(CHUNK))
+    position = 0
+
+    def zeros(count: int) -> None:
         for _ in range(count // len(ZEROS)):
-            self._hash.update(ZEROS)
-        self._hash.update(ZEROS[: count % len(ZEROS)])
+            if stop.is_set():
+                return
+            total.update(ZEROS)
+        total.update(ZEROS[: count % len(ZEROS)])
 
-
-@dataclass
-class _Pair:
-    source: Path
-    target: Path
-
-    def __enter__(self) -> tuple[int, int]:
-        self.reader = os.open(self.source, os.O_RDONLY | os.O_CLOEXEC)
-        self.writer = os.open(self.target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        return self.reader, self.writer
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.reader)
-        os.close(self.writer)
+    with image.opened() as reader:
+        for start, end in spans(image.pieces, CHUNK):
+            if stop.is_set():
+                break
+            zeros(start - position)
+            reader.read_into(buffer[: end - start], start)
+            total.update(buffer[: end - start])
+            position = end
+    zeros(image.length - position)
+    return total.hexdigest()
 
 
 def full(target: Path, error: OSError, *, needed: int) -> PibakeError:

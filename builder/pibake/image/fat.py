@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import tempfile
 from dataclasses import dataclass
@@ -134,6 +135,18 @@ def listing(image: Path, offset: int, *, deep: bool = False) -> list[str]:
     return [line.removeprefix("::/").rstrip("/") for line in listed.splitlines()]
 
 
+def clusters(image: Path, offset: int, names: Iterable[str]) -> list[tuple[int, int]]:
+    """Return the runs of clusters, first and last, of those of the files and folders `names` that exist ("" is the root).
+
+    Clusters count from 2. The root folder of FAT12 and FAT16 is in none.
+    """
+    argv = ["mshowfat", "-i", f"{image}@@{offset}", *(f"::/{name}" for name in names)]
+    listed = _mtools(argv, why="find files on the boot partition", check=False)
+    # "::/initrd.img <98-9247> <9300>"; it exits with 1 if one of them does not exist
+    runs = re.findall(r"<(\d+)(?:-(\d+))?>", listed)
+    return [(int(first), int(last or first)) for first, last in runs if int(first) > 1]
+
+
 def write(image: Path, offset: int, tree: Tree, *, epoch: int) -> None:
     """Put the files of `tree` into the FAT partition at byte `offset`, replacing those already there.
 
@@ -144,15 +157,15 @@ def write(image: Path, offset: int, tree: Tree, *, epoch: int) -> None:
     """
     drive = f"{image}@@{offset}"
     with tempfile.TemporaryDirectory(prefix="pibake-") as staging:
-        folder = Path(staging)
-        tree.write(folder)
+        staged = Path(staging)
+        tree.write(staged)
         by_folder: dict[Path, list[Path]] = {}
         for path, _ in tree:
-            by_folder.setdefault(Path(path).parent, []).append(folder / path)
+            by_folder.setdefault(Path(path).parent, []).append(staged / path)
         for parent, files in by_folder.items():
             target = "::" if parent == Path() else f"::{parent}"
-            if target != "::":
-                make = ["mmd", "-i", drive, "-D", "s", target]
+            for folder in [*reversed(parent.parents), parent][1:]:
+                make = ["mmd", "-i", drive, "-D", "s", f"::{folder}"]
                 _mtools(make, why="make a folder on the boot partition", check=False, epoch=epoch)
             try:
                 copy: list[str | Path] = ["mcopy", "-i", drive, "-o", *files, target]

@@ -16,9 +16,9 @@ from pibake import bases, space
 from pibake.errors import VerificationError
 from pibake.fsys import delete
 from pibake.image import debs, ext4, table
-from pibake.image.clone import allocated
 from pibake.image.ext4_tree import Files
 from pibake.image.ext4_write import Entry, Kind
+from pibake.image.extents import allocated
 from pibake.image.rootpart import Meter, RootPart, digest
 
 if TYPE_CHECKING:

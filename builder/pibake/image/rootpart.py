@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pibake.errors import ImageError
 from pibake.image import ext4, table
-from pibake.image.clone import CHUNK, ZEROS, extents
 from pibake.image.ext4_write import write
+from pibake.image.extents import CHUNK, ZEROS, extents
 from pibake.run import run
 
 if TYPE_CHECKING:

@@ -99,11 +99,16 @@ def enlarge_last(image: Path, end: int) -> Partition:
     last = max(read(image).partitions, key=lambda partition: partition.start)
     if last.type in EXTENDED:
         raise ImageError(f"{image}: the last partition is an extended one, which pibake cannot enlarge")
-    if read(image).label == "gpt":  # its second copy stands in the last blocks of the disk
-        _sfdisk(image, "--relocate", "gpt-bak-std")
+    if read(image).label == "gpt":
+        move_copy(image)
     script = f"start={last.start // SECTOR}, size={(end - last.start) // SECTOR}\n"
     _sfdisk(image, "-N", str(last.number), script=script)
     return next(p for p in read(image).partitions if p.number == last.number)
+
+
+def move_copy(image: Path) -> None:
+    """Put the second copy of a GPT where it belongs: into the last blocks of the disk."""
+    _sfdisk(image, "--relocate", "gpt-bak-std")
 
 
 def _sfdisk(image: Path, *options: str, script: str = "") -> None:

@@ -1,0 +1,145 @@
+"""What writing a seed changes in an image, found without a copy of the image.
+
+mtools writes into a skeleton: a sparse file with the parts of the image that it reads, which are the tables and the folders
+of the boot partition. What it wrote there is compared with the image, block by block.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from pibake.errors import ImageError
+from pibake.image import fat, mapped, table
+from pibake.image.composition import Patch
+from pibake.image.layout import boot_partition
+from pibake.image.rootpart import GRAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pibake.tree import Tree
+
+BLOCK = mapped.BLOCK
+GPT = 5 * BLOCK
+"""Bytes that hold the 34 blocks of a GPT at the beginning of a disk, and the 33 of its copy at the end (UEFI 2.10, section 5.3.1)."""
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What seeds are written into: an image, and the geometry of the boot partition in it."""
+
+    image: Path
+    boot: int
+    shape: mapped.Geometry
+    label: str
+
+    @classmethod
+    def of(cls, image: Path) -> Ground:
+        """Read the partition table and the boot partition's first block."""
+        boot = boot_partition(image).start
+        return cls(image, boot, mapped.geometry(image, boot), table.read(image).label)
+
+    def clusters(self, image: Path, paths: Sequence[str]) -> list[Range]:
+        """Return where in `image` the contents of files and folders of the boot partition lie."""
+        place = self.boot + self.shape.data
+        return [
+            (place + (first - 2) * self.shape.cluster, place + (last - 1) * self.shape.cluster)
+            for first, last in fat.clusters(image, self.boot, paths)
+        ]
+
+
+def length_of(image: Path, wanted: int = 0) -> int:
+    """Return how long a node's image is: `wanted` bytes or those of its base, and a multiple of GRAIN.
+
+    Raises:
+        ImageError: the base has more.
+    """
+    own = -(-image.stat().st_size // GRAIN) * GRAIN
+    if wanted and -(-wanted // GRAIN) * GRAIN < own:
+        raise ImageError(
+            f"an image of {wanted >> 20} MiB is too small for this base, which needs {own >> 20} MiB",
+            "choose a larger --size, or leave it out",
+        )
+    return -(-wanted // GRAIN) * GRAIN if wanted else own
+
+
+def patches(image: Path, tree: Tree, *, epoch: int, length: int) -> tuple[Patch, ...]:
+    """Return what differs from `image` once `tree` is on its boot partition and it is `length` bytes long.
+
+    Raises:
+        ImageError: there is no FAT boot partition, or no room on it.
+    """
+    ground = Ground.of(image)
+    folders = [
+        "",
+        *sorted({str(parent) for path, _ in tree for parent in PurePosixPath(path).parents} - {"."}),
+    ]
+    with tempfile.TemporaryDirectory(prefix="pibake-") as name:
+        skeleton = Path(name, image.name)
+        known = [(ground.boot, ground.boot + ground.shape.data), *ground.clusters(image, folders)]
+        _skeleton(image, skeleton, known)
+        fat.write(skeleton, ground.boot, tree, epoch=epoch)
+        written = ground.clusters(skeleton, [*folders, *(path for path, file in tree if file.data)])
+        found = _different(image, skeleton, known, written)
+    return (*found, *(_grown(image, length) if ground.label == "gpt" else ()))
+
+
+def _skeleton(image: Path, skeleton: Path, ranges: Iterable[Range]) -> None:
+    """Make a sparse file as long as `image`, with the same content in some ranges."""
+    with image.open("rb", buffering=0) as source, skeleton.open("wb", buffering=0) as target:
+        target.truncate(image.stat().st_size)
+        for start, end in ranges:
+            os.pwrite(target.fileno(), os.pread(source.fileno(), end - start, start), start)
+
+
+def _different(image: Path, skeleton: Path, known: list[Range], written: list[Range]) -> list[Patch]:
+    """Return the blocks that differ, and those of what was `written` even if they do not: a card has to get them."""
+    wanted = set(_blocks(written))
+    blocks: dict[int, bytearray] = {}
+    with image.open("rb", buffering=0) as old, skeleton.open("rb", buffering=0) as new:
+        for start, end in {*known, *written}:
+            before, after = (os.pread(file.fileno(), end - start, start) for file in (old, new))
+            for block in _blocks([(start, end)]):
+                # a block may belong to two of the ranges, and in part to none
+                first, last = max(block, start), min(block + BLOCK, end)
+                part = slice(first - start, last - start)
+                if block in wanted or before[part] != after[part]:
+                    whole = blocks.setdefault(block, bytearray(os.pread(old.fileno(), BLOCK, block)))
+                    whole[first - block : last - block] = after[part]
+    return _patches(blocks)
+
+
+def _blocks(ranges: Iterable[Range]) -> list[int]:
+    return [at for start, end in ranges for at in range(start // BLOCK * BLOCK, end, BLOCK)]
+
+
+def _patches(blocks: dict[int, bytearray]) -> list[Patch]:
+    """Return patches made of blocks; those that touch are one."""
+    found: list[tuple[int, bytearray]] = []
+    for offset, data in sorted(blocks.items()):
+        if found and found[-1][0] + len(found[-1][1]) == offset:
+            found[-1][1].extend(data)
+        else:
+            found.append((offset, bytearray(data)))
+    return [Patch(offset, bytes(data)) for offset, data in found]
+
+
+def _grown(image: Path, length: int) -> list[Patch]:
+    """Return what has to change for the copy of a GPT to stand at the end of a longer image."""
+    size = image.stat().st_size
+    if length == size:
+        return []
+    with tempfile.TemporaryDirectory(prefix="pibake-") as name:
+        skeleton = Path(name, image.name)
+        _skeleton(image, skeleton, [(0, GPT), (size - GPT, size)])
+        os.truncate(skeleton, length)
+        table.move_copy(skeleton)
+        ends = _blocks([(0, GPT), (length - GPT, length)])
+        with skeleton.open("rb", buffering=0) as file:
+            return _patches({at: bytearray(os.pread(file.fileno(), BLOCK, at)) for at in ends})

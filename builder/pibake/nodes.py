@@ -1,0 +1,146 @@
+"""The images of nodes, composed and not yet written: from a plan, its identities and its bases.
+
+Flashing, building and sharing all begin here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pibake import ground, keys, kube, vault
+from pibake.errors import PibakeError, about
+from pibake.image import pieces, seeding
+from pibake.image.composition import Composition, compose
+from pibake.image.layout import boot_partition, boot_text
+from pibake.run import find
+from pibake.secret import Secret
+from pibake.seed import Seed, seed, templates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from pibake.bases import Base
+    from pibake.cache import Cache
+    from pibake.ground import Ground
+    from pibake.identity import Secrets
+    from pibake.plan import Kubernetes, NodePlan, Plan
+    from pibake.progress import Progress
+
+DAY = 86400
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every node of one run shares."""
+
+    cluster: str
+    cache: Cache
+    progress: Progress
+    keys: Mapping[str, Sequence[str]]
+    sources: tuple[Path, ...] = ()
+    secrets: Secrets | None = None
+    extras: kube.Extras = kube.Extras()  # noqa: RUF009 - immutable
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A node's image before it is written anywhere, and what it is made of."""
+
+    node: NodePlan
+    on: Ground
+    seed: Seed
+    epoch: int
+    image: Composition
+
+
+def compositions(
+    plan: Plan, nodes: Sequence[NodePlan], *, cache: Cache, progress: Progress, size: int = 0
+) -> Iterator[Composed]:
+    """Yield the images of `nodes` one by one, without writing them anywhere.
+
+    Raises:
+        PibakeError: anything that failed, about the node it failed on.
+    """
+    job, found = prepare(plan, nodes, cache, progress, size)
+    for node in nodes:
+        with about(node.hostname):
+            yield compose_node(node, found[node.hostname], job)
+
+
+def prepare(
+    plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progress, length: int
+) -> tuple[Job, dict[str, Ground]]:
+    """Issue the identities and obtain every base before the first node is made: a failed download leaves no half of a fleet."""
+    find("mcopy", "build images")
+    extras = _extras(plan.kubernetes)
+    secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
+    job = Job(plan.cluster, cache, progress, keys.resolve(nodes), plan.sources, secrets, extras, length)
+    found = ground.grounds(plan, nodes, cache, progress)
+    for base in {on.base.sha256: on.base for on in found.values()}.values():
+        pieces.of(base, cache, progress)
+    return job, found
+
+
+def compose_node(node: NodePlan, on: Ground, job: Job) -> Composed:
+    """Render a node's seed, and compose its image of the golden image and what the seed changes."""
+    base = on.base
+    epoch = source_date_epoch(base, job.sources)
+    seeded = render_seed(node, on, boot_partition(base.image).start, job, epoch)
+    length = seeding.length_of(base.image, job.size)
+    patches = seeding.patches(base.image, seeded.tree, epoch=epoch, length=length)
+    image = compose(
+        base.image,
+        base.sha256,
+        pieces.of(base, job.cache, job.progress),
+        patches,
+        length=length,
+        secret=len(seeded.secret) > 0,
+    )
+    return Composed(node, on, seeded, epoch, image)
+
+
+def _extras(kubernetes: Kubernetes | None) -> kube.Extras:
+    """Read the files with credentials that cluster.yaml names."""
+    if kubernetes is None:
+        return kube.Extras()
+    texts = [
+        Secret(path.read_text("utf-8")) if path else None
+        for path in (kubernetes.datastore, kubernetes.registries)
+    ]
+    return kube.Extras(*texts)
+
+
+def render_seed(node: NodePlan, on: Ground, offset: int, job: Job, epoch: int) -> Seed:
+    """Render a node's seed for a base: its templates are rendered, and the base's own kernel command lines are kept."""
+    base, system = on.base, on.system
+    names = (system.config, *system.cmdlines)
+    texts = {name: boot_text(base.image, base.sha256, offset, name) for name in names}
+    return seed(
+        node,
+        job.keys,
+        templates.render(node),
+        system=system,
+        boot=texts,
+        secrets=job.secrets,
+        extras=job.extras,
+        epoch=epoch,
+    )
+
+
+def source_date_epoch(base: Base, sources: Sequence[Path]) -> int:
+    """Return the time that goes into an image: SOURCE_DATE_EPOCH, or the newest of its inputs and today's midnight.
+
+    It is where the node's clock starts, so it must not be older than any key or certificate on the card; and it
+    must not be the time of the run, or the same inputs would never give the same bytes. The manifest holds it.
+    """
+    if given := os.environ.get("SOURCE_DATE_EPOCH"):
+        if not given.isdigit():
+            raise PibakeError(f"SOURCE_DATE_EPOCH is {given!r}, which is no number of seconds since 1970")
+        return int(given)
+    midnight = int(time.time()) // DAY * DAY
+    return max(base.created, midnight, *(int(source.stat().st_mtime) for source in sources))
