@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pibake import __version__
 from pibake.crew import Crew
 from pibake.errors import PibakeError, about
-from pibake.image import artifact, delta, qcow2, seeding, table
+from pibake.image import artifact, bmap, delta, qcow2, seeding, table
 from pibake.image.clone import clone
 from pibake.image.extents import allocated
 from pibake.nodes import compose_node, prepare
@@ -117,11 +117,16 @@ def _build_node(node: NodePlan, on: Ground, run: Run) -> Built:
     manifest_name = f"{node.hostname}{kind}.manifest.json"
     with about(node.hostname), run.job.cache.lock(f"out-{out.resolve() / name}", run.job.progress):
         made = compose_node(node, on, run.job)
-        with artifact.workplace(out, node.image_name, name, f"{name}.sha256", manifest_name) as work:
+        beside = (f"{name}.sha256", f"{node.hostname}.bmap", manifest_name)
+        with artifact.workplace(out, node.image_name, name, *beside) as work:
             final = work.part(name)
             final.touch(mode=0o600 if made.image.secret else 0o644, exist_ok=False)
             facts = _write(made, final, work, run)
             work.part(f"{name}.sha256").write_text(f"{facts['sha256']}  {name}\n")
+            if form.output == "img":
+                work.part(f"{node.hostname}.bmap").write_text(
+                    bmap.render(made.image.pieces, made.image.length)
+                )
             manifest = _manifest(made, run.job, {"file": name, **facts})
             work.part(manifest_name).write_text(json.dumps(manifest, indent=2) + "\n")
             work.publish()

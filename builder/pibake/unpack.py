@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake.errors import about
-from pibake.image import artifact, delta
+from pibake.image import artifact, bmap, delta
 from pibake.image.clone import clone
 from pibake.image.extents import allocated
 
@@ -43,7 +43,8 @@ def unpack(
     name = f"{path.name.removesuffix('.delta')}.img"
     with about(path.name), cache.lock(f"out-{out.resolve() / name}", progress):
         image = delta.opened(path, cache, progress, golden=golden)
-        with artifact.workplace(out, name, f"{name}.sha256") as work:
+        map_name = f"{path.name.removesuffix('.delta')}.bmap"
+        with artifact.workplace(out, name, f"{name}.sha256", map_name) as work:
             final = work.part(name)
             final.touch(mode=0o600, exist_ok=False)
             with progress.task(f"compose {name}", total=allocated(image.base)) as task:
@@ -56,5 +57,6 @@ def unpack(
 
                 digest = clone(image, final, on_bytes)
             work.part(f"{name}.sha256").write_text(f"{digest}  {name}\n")
+            work.part(map_name).write_text(bmap.render(image.pieces, image.length))
             work.publish()
     return Unpacked(out / name, digest)

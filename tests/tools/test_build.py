@@ -68,10 +68,19 @@ def bench(tmp_path: Path, small_base: Path) -> Bench:
 def test_a_node_is_an_image_its_digest_and_a_manifest(bench: Bench) -> None:
     bench.build()
     assert sorted(path.name for path in bench.out.iterdir()) == [
+        "node3.bmap",
         "node3.img",
         "node3.img.sha256",
         "node3.manifest.json",
     ]
+    copied = subprocess.run(
+        ["bmaptool", "-q", "copy", bench.out / "node3.img", bench.folder / "card"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert copied.returncode == 0, copied.stderr
+    assert (bench.folder / "card").read_bytes() == (bench.out / "node3.img").read_bytes()
     checked = subprocess.run(
         ["sha256sum", "-c", "node3.img.sha256"], cwd=bench.out, capture_output=True, check=False
     )
@@ -285,7 +294,7 @@ def test_a_build_ended_at_any_moment_leaves_whole_files_only(bench: Bench, numbe
         os.killpg(child.pid, number)
         _, err = child.communicate()
         assert "Traceback" not in err
-        for name in ("node3.img", "node3.img.sha256", "node3.manifest.json"):
+        for name in ("node3.img", "node3.img.sha256", "node3.bmap", "node3.manifest.json"):
             path = bench.out / name
             assert not path.exists() or path.read_bytes() == good[name]
         if number != signal.SIGKILL:

@@ -18,7 +18,7 @@ LAYERS = (
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported"),
     ("accel", "share", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "recipe", "uses", "age", "vault", "live", "crew"),
+     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "recipe", "uses", "age", "vault", "live", "crew", "flash"),
     ("ground", "nodes", "build", "unpack"),
     ("cli", "__main__"),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def of(base: Base, cache: Cache, progress: Progress) -> tuple[Piece, ...]:
     return found
 
 
-def spans(pieces: Iterable[Piece], most: int) -> Iterator[tuple[int, int]]:
+def spans(pieces: Iterable[Piece], most: float = math.inf) -> Iterator[tuple[int, int]]:
     """Yield the ranges of pieces, those that touch as one, up to `most` bytes."""
     start = end = 0
     for piece in pieces:
