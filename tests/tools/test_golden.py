@@ -9,6 +9,7 @@ import os
 import re
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,9 @@ from pibake.image.rootpart import GRAIN, SPARE
 from pibake.progress import Plain, Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from pibake.progress import Task
 
 EPOCH = 1_700_000_000
 
@@ -211,6 +214,26 @@ def test_a_disk_that_is_full_is_an_error_that_leaves_nothing(
             assert not list(folder.rglob("partial/*"))
         finally:
             tool("umount", folder)
+
+
+def test_a_file_that_changes_while_it_is_put_into_the_image_is_an_error(
+    base: Base, cache: Cache, make: Callable[..., PayloadFile]
+) -> None:
+    file = make("a", b"x")
+
+    class Editor(Silent):
+        """Somebody who saves the file once the image is being made."""
+
+        @contextmanager
+        def task(self, label: str, *, total: float | None = None, unit: str = "B") -> Iterator[Task]:
+            file.source.write_bytes(b"y")
+            with super().task(label, total=total, unit=unit) as task:
+                yield task
+
+    with pytest.raises(PibakeError, match="changed while it was put into an image"):
+        golden(base, Payload((file,)), cache, Editor())
+    assert not list(cache.partial.iterdir())
+    assert not cache.pins()
 
 
 def test_nothing_half_made_is_left_when_it_fails(

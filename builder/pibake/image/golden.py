@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pibake import bases, space
-from pibake.errors import VerificationError
-from pibake.fsys import delete
+from pibake.errors import PibakeError, VerificationError
+from pibake.fsys import delete, stamp
 from pibake.image import debs, ext4, table
 from pibake.image.ext4_tree import Files
 from pibake.image.ext4_write import Entry, Kind
@@ -135,7 +135,7 @@ def golden(base: Base, payload: Payload, cache: Cache, progress: Progress, *, fo
 
     Raises:
         ImageError: the base has no ext4 root partition at its end, or the payload does not fit into its tree.
-        PibakeError: the disk is full.
+        PibakeError: the disk is full, or a file of the payload changed meanwhile.
     """
     if not payload.key:
         return base
@@ -149,7 +149,11 @@ def golden(base: Base, payload: Payload, cache: Cache, progress: Progress, *, fo
         cache.sweep(key)
         image = cache.partial / f"{key}.img"
         try:
+            before = [stamp(file.source) for file in payload.files]
             sha256 = _make(base, payload, image, cache.partial / f"{key}.work", progress)
+            for file, known in zip(payload.files, before, strict=True):
+                if stamp(file.source) != known:  # the key is that of what it was
+                    raise PibakeError(f"{file.source} changed while it was put into an image", "run it again")
             info = {
                 "name": f"golden image of {base.name}",
                 "base": base.sha256,
