@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from pibake.seed import Origin
 from pibake.system import CloudInit, Growth, Kernel, Network, Release, System
 
 FILES = ("user-data", "meta-data", "network-config")
@@ -20,11 +21,13 @@ DEBIAN = System(
     python="3.13",
     kernels=(Kernel("vmlinuz", "6.12.48+deb13-arm64"),),
 )
+ORIGIN = Origin("lab", "debian-13", "ba" * 32, "90" * 32)
 
 
 def on(cmdline: str, path: str = "cmdline.txt", system: System = DEBIAN) -> dict[str, Any]:
     """Return `seed`'s arguments for a base with this kernel command line."""
     return {
         "system": replace(system, cmdlines=(path,)),
+        "origin": ORIGIN,
         "boot": {path: cmdline, system.config: "arm_64bit=1\nkernel=vmlinuz\n"},
     }

@@ -14,7 +14,7 @@ from pibake.image.layout import boot_partition
 from pibake.seed import templates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pibake.bases import Base
     from pibake.cache import Cache
@@ -27,10 +27,14 @@ WORDS = {fit.Level.WARNED: "warning", fit.Level.NOTE: "note"}
 
 @dataclass(frozen=True)
 class Ground:
-    """What nodes are made from: the image that is copied, and what its base says of the system in it."""
+    """What nodes are made from: the image that is copied, and what its base says of the system in it.
+
+    `texts` are the firmware's texts by name where they are not those of the image: a card that was booted has its own.
+    """
 
     base: Base
     system: System
+    texts: Mapping[str, str] | None = None
 
 
 def grounds(plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progress) -> dict[str, Ground]:
@@ -55,7 +59,7 @@ def grounds(plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progr
         mine = [node for node in nodes if node.base == ref]
         base = bases.obtain(ref, cache, progress)
         system = bases.system(base, cache)
-        _judge(ref, base, system, mine, progress)
+        judge(ref, base, system, mine, progress)
         recipes = {node.hostname: recipe.of(node, system) for node in mine}
         for wanted in dict.fromkeys(recipes.values()):
             names = [name for name, one in recipes.items() if one == wanted]
@@ -68,7 +72,7 @@ def grounds(plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progr
     return found
 
 
-def _judge(ref: BaseRef, base: Base, system: System, nodes: Sequence[NodePlan], progress: Progress) -> None:
+def judge(ref: BaseRef, base: Base, system: System, nodes: Sequence[NodePlan], progress: Progress) -> None:
     """Say what does not go together, once for each thing to say, and stop where nothing good can come of it."""
     entry = catalog.entry(ref.name) if ref.name else None
     files = fat.listing(base.image, boot_partition(base.image).start, deep=True)

@@ -17,7 +17,7 @@ from pibake.image.composition import Composition, compose
 from pibake.image.layout import boot_partition, boot_text
 from pibake.run import find
 from pibake.secret import Secret
-from pibake.seed import Seed, seed, templates
+from pibake.seed import Origin, Seed, seed, templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -77,9 +77,9 @@ def prepare(
 ) -> tuple[Job, dict[str, Ground]]:
     """Issue the identities and obtain every base before the first node is made: a failed download leaves no half of a fleet."""
     find("mcopy", "build images")
-    extras = _extras(plan.kubernetes)
+    credentials = extras(plan.kubernetes)
     secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
-    job = Job(plan.cluster, cache, progress, keys.resolve(nodes), plan.sources, secrets, extras, length)
+    job = Job(plan.cluster, cache, progress, keys.resolve(nodes), plan.sources, secrets, credentials, length)
     found = ground.grounds(plan, nodes, cache, progress)
     for base in {on.base.sha256: on.base for on in found.values()}.values():
         pieces.of(base, cache, progress)
@@ -104,7 +104,7 @@ def compose_node(node: NodePlan, on: Ground, job: Job) -> Composed:
     return Composed(node, on, seeded, epoch, image)
 
 
-def _extras(kubernetes: Kubernetes | None) -> kube.Extras:
+def extras(kubernetes: Kubernetes | None) -> kube.Extras:
     """Read the files with credentials that cluster.yaml names."""
     if kubernetes is None:
         return kube.Extras()
@@ -119,13 +119,16 @@ def render_seed(node: NodePlan, on: Ground, offset: int, job: Job, epoch: int) -
     """Render a node's seed for a base: its templates are rendered, and the base's own kernel command lines are kept."""
     base, system = on.base, on.system
     names = (system.config, *system.cmdlines)
-    texts = {name: boot_text(base.image, base.sha256, offset, name) for name in names}
+    texts = on.texts or {name: boot_text(base.image, base.sha256, offset, name) for name in names}
+    # a golden image names the base it was made of
+    base_sha256 = base.info.get("base_sha256", base.sha256)
     return seed(
         node,
         job.keys,
         templates.render(node),
         system=system,
         boot=texts,
+        origin=Origin(job.cluster, base.name, base_sha256, base.sha256),
         secrets=job.secrets,
         extras=job.extras,
         epoch=epoch,

@@ -152,8 +152,10 @@ def test_they_are_resolved_once_and_again_when_one_of_them_was_damaged(shop: Sho
     assert shop.payload("web").key == first.key
 
 
-def test_a_package_that_is_there_already_needs_no_first_boot(shop: Shop) -> None:
-    assert shop.payload("there").key == ""
+def test_a_package_that_is_there_already_is_left_out_and_the_joining_program_is_not(shop: Shop) -> None:
+    payload = shop.payload("there")  # whose program the seed of a node with packages does not bring
+    assert payload.debs == ()
+    assert f"{WANTS}/pibake-join.service" in payload.links
 
 
 def test_a_name_that_no_source_has_is_an_error_with_what_apt_said(shop: Shop) -> None:

@@ -131,22 +131,6 @@ def test_an_unknown_file_system_is_mapped_whole(tmp_path: Path) -> None:
     assert any(start <= 33 * MIB and end >= 63 * MIB for start, end in mapped.ranges(image))
 
 
-@pytest.mark.parametrize("bits", ["12", "16", "32"])
-def test_the_geometry_of_every_kind_of_fat_is_that_of_mkfs(tmp_path: Path, bits: str) -> None:
-    sizes = {"12": 4, "16": 32, "32": 300}
-    image = tmp_path / "fat.img"
-    with image.open("wb") as file:
-        file.truncate(sizes[bits] * MIB)
-    images.tool("mkfs.vfat", "-F", bits, image)
-    images.tool("mcopy", "-i", image, "-", "::a", data=b"found" + bytes(70_000))
-    shape = mapped.geometry(image, 0)
-    assert shape.bits == int(bits)
-    [(first, last)] = fat.clusters(image, 0, ["a"])
-    assert (last - first + 1) * shape.cluster >= 70_005
-    content = image.read_bytes()
-    assert content[shape.data + (first - 2) * shape.cluster :][:5] == b"found"
-
-
 @pytest.mark.parametrize("label", ["dos", "gpt"])
 def test_a_larger_image_has_a_sound_table(tmp_path: Path, label: str) -> None:
     image = base(tmp_path, label)

@@ -18,8 +18,8 @@ LAYERS = (
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported"),
     ("accel", "share", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "recipe", "uses", "age", "vault", "live", "crew", "flash"),
-    ("ground", "nodes", "build", "unpack"),
+     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "recipe", "uses", "age", "vault", "live", "crew", "flash", "card"),
+    ("ground", "nodes", "build", "unpack", "reseed"),
     ("cli", "__main__"),
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

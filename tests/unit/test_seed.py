@@ -66,6 +66,7 @@ def test_the_seed_is_the_three_files_of_nocloud_and_the_kernel_command_line(node
         "cmdline.txt",
         "meta-data",
         "network-config",
+        "pibake.json",
         "user-data",
     ]
 

@@ -44,13 +44,13 @@ def show(name: str, system: System) -> None:
     table.add_column()
     for heading, value in rows.items():
         if value:
-            table.add_row(heading, Text(_plain(value)))
+            table.add_row(heading, Text(plain(value)))
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a pipe has no edge to wrap at
     console.print(table)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a text without what would steer the terminal: it may be from an image that nobody vouches for."""
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

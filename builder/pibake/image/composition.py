@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake.errors import ImageError
+from pibake.image.mapped import joined
 from pibake.image.pieces import PIECE, Piece, cut, digest
 
 if TYPE_CHECKING:
@@ -114,19 +115,9 @@ def compose(
     made = []
     with image.opened() as reader:
         buffer = memoryview(bytearray(PIECE))
-        for start, end in cut(_joined(ranges)):
+        for start, end in cut(joined(ranges)):
             view = buffer[: end - start]
             reader.read_into(view, start)
             made.append(Piece(start, end, hashlib.sha256(view).hexdigest()))
     whole = tuple(sorted([*kept, *made], key=lambda piece: piece.start))
     return Composition(base, base_sha256, size, image.length, image.patches, whole, secret)
-
-
-def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if joined and start <= joined[-1][1]:
-            joined[-1] = joined[-1][0], max(joined[-1][1], end)
-        else:
-            joined.append((start, end))
-    return joined

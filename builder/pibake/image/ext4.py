@@ -62,6 +62,16 @@ def state(image: Path, offset: int = 0) -> State:
     return State((high << 32 | blocks) * block, (high_free << 32 | free) * block, block, inodes)
 
 
+def needs_recovery(image: Path, offset: int) -> bool:
+    """Return whether a file system was not unmounted: its journal holds what is not in its place yet.
+
+    That is the flag `needs_recovery` (INCOMPAT_RECOVER) of the superblock.
+    """
+    with image.open("rb") as file:
+        file.seek(offset + SUPERBLOCK)
+        return bool(struct.unpack_from("<I", file.read(1024), 0x60)[0] & 0x4)
+
+
 def root_partition(image: Path) -> table.Partition:
     """Return the last partition of an image, which is where Raspberry Pi images have their root file system.
 

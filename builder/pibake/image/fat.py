@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import struct
 import tempfile
 from dataclasses import dataclass
@@ -133,18 +132,6 @@ def listing(image: Path, offset: int, *, deep: bool = False) -> list[str]:
             "the image is damaged or has another layout; `pibake base verify` checks the cached copy",
         ) from error
     return [line.removeprefix("::/").rstrip("/") for line in listed.splitlines()]
-
-
-def clusters(image: Path, offset: int, names: Iterable[str]) -> list[tuple[int, int]]:
-    """Return the runs of clusters, first and last, of those of the files and folders `names` that exist ("" is the root).
-
-    Clusters count from 2. The root folder of FAT12 and FAT16 is in none.
-    """
-    argv = ["mshowfat", "-i", f"{image}@@{offset}", *(f"::/{name}" for name in names)]
-    listed = _mtools(argv, why="find files on the boot partition", check=False)
-    # "::/initrd.img <98-9247> <9300>"; it exits with 1 if one of them does not exist
-    runs = re.findall(r"<(\d+)(?:-(\d+))?>", listed)
-    return [(int(first), int(last or first)) for first, last in runs if int(first) > 1]
 
 
 def write(image: Path, offset: int, tree: Tree, *, epoch: int) -> None:

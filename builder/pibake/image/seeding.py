@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from pibake.errors import ImageError
 from pibake.image import fat, mapped, table
 from pibake.image.composition import Patch
+from pibake.image.fat_tree import Volume
 from pibake.image.layout import boot_partition
 from pibake.image.rootpart import GRAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from pibake.tree import Tree
 
@@ -28,30 +28,6 @@ GPT = 5 * BLOCK
 """Bytes that hold the 34 blocks of a GPT at the beginning of a disk, and the 33 of its copy at the end (UEFI 2.10, section 5.3.1)."""
 
 Range = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What seeds are written into: an image, and the geometry of the boot partition in it."""
-
-    image: Path
-    boot: int
-    shape: mapped.Geometry
-    label: str
-
-    @classmethod
-    def of(cls, image: Path) -> Ground:
-        """Read the partition table and the boot partition's first block."""
-        boot = boot_partition(image).start
-        return cls(image, boot, mapped.geometry(image, boot), table.read(image).label)
-
-    def clusters(self, image: Path, paths: Sequence[str]) -> list[Range]:
-        """Return where in `image` the contents of files and folders of the boot partition lie."""
-        place = self.boot + self.shape.data
-        return [
-            (place + (first - 2) * self.shape.cluster, place + (last - 1) * self.shape.cluster)
-            for first, last in fat.clusters(image, self.boot, paths)
-        ]
 
 
 def length_of(image: Path, wanted: int = 0) -> int:
@@ -75,19 +51,39 @@ def patches(image: Path, tree: Tree, *, epoch: int, length: int) -> tuple[Patch,
     Raises:
         ImageError: there is no FAT boot partition, or no room on it.
     """
-    ground = Ground.of(image)
+    boot = boot_partition(image).start
+    volume = Volume(image, boot)
     folders = [
         "",
         *sorted({str(parent) for path, _ in tree for parent in PurePosixPath(path).parents} - {"."}),
     ]
     with tempfile.TemporaryDirectory(prefix="pibake-") as name:
         skeleton = Path(name, image.name)
-        known = [(ground.boot, ground.boot + ground.shape.data), *ground.clusters(image, folders)]
+        known = [(boot, volume.data_start), *_places(volume, folders)]
         _skeleton(image, skeleton, known)
-        fat.write(skeleton, ground.boot, tree, epoch=epoch)
-        written = ground.clusters(skeleton, [*folders, *(path for path, file in tree if file.data)])
+        fat.write(skeleton, boot, tree, epoch=epoch)
+        written = _places(Volume(skeleton, boot), [*folders, *(path for path, _ in tree)])
         found = _different(image, skeleton, known, written)
-    return (*found, *(_grown(image, length) if ground.label == "gpt" else ()))
+    return (*found, *(_grown(image, length) if table.read(image).label == "gpt" else ()))
+
+
+def _places(volume: Volume, paths: Iterable[str]) -> list[Range]:
+    """Return where the clusters of those files and folders are that exist; the root folder of FAT16 is in none."""
+    found: list[Range] = []
+    for path in paths:
+        if path and not _exists(volume, path):
+            continue
+        entry = volume.find(path) if path else None
+        first = entry.cluster if entry else volume.root_cluster
+        found += [
+            (volume.place(c), volume.place(c + 1)) for c in volume.chain(first, path or "the root folder")
+        ]
+    return mapped.joined(found)
+
+
+def _exists(volume: Volume, path: str) -> bool:
+    parents = [str(parent) for parent in reversed(PurePosixPath(path).parents)][1:]
+    return all(volume.find(part) for part in (*parents, path))
 
 
 def _skeleton(image: Path, skeleton: Path, ranges: Iterable[Range]) -> None:

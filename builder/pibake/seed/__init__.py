@@ -17,8 +17,10 @@ from pibake import fit, kube, network, resources
 from pibake.errors import PibakeError
 from pibake.progress import size
 from pibake.seed import accounts, cloud, own
+from pibake.seed import marker as markers
 from pibake.seed.archive import FILES_FILE, SECRETS_FILE, tar
 from pibake.seed.cmdline import CGROUP_FLAGS, kernel_cmdline
+from pibake.seed.marker import MARKER_FILE, Marker, Origin
 from pibake.system import Growth, Network
 from pibake.tree import File, Tree
 
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     from pibake.plan import NodePlan
     from pibake.system import System
 
-__all__ = ["CGROUP_FLAGS", "FILES_FILE", "LARGEST_FILES", "SECRETS_FILE", "Seed", "Vehicle", "early", "kernel_cmdline", "seed",
-           "vehicle"]  # fmt: skip
+__all__ = ["CGROUP_FLAGS", "FILES_FILE", "LARGEST_FILES", "MARKER_FILE", "SECRETS_FILE", "Marker", "Origin", "Seed", "Vehicle",
+           "early", "kernel_cmdline", "seed", "vehicle"]  # fmt: skip
 
 LARGEST_FILES = 512 << 10
 """Bytes of rendered templates a seed carries: it lies on a small boot partition, and is read before anything else runs."""
@@ -81,6 +83,7 @@ def seed(
     *,
     system: System,
     boot: Mapping[str, str],
+    origin: Origin,
     secrets: Secrets | None = None,
     extras: kube.Extras = kube.Extras(),  # noqa: B008 - immutable
     epoch: int,
@@ -93,6 +96,7 @@ def seed(
         overlays: files laid over the root file system, from the templates of the node's overlays.
         system: what the base's image says of its system.
         boot: the texts of `system.config` and `system.cmdlines` as they stand on the boot partition.
+        origin: what the card is made from, for its marker.
         secrets: what was issued for the cluster; without, the node makes its own host keys, and can be no member.
         extras: further files with credentials, for members.
         epoch: unix time the node's clock starts from at the earliest.
@@ -127,6 +131,8 @@ def seed(
     parts["meta-data"] = resources.render(
         "cloud-init/meta-data.j2", node=node, instance_id=instance_id
     ).encode()
+    said = markers.marker(node, origin, instance_id=instance_id, vehicle=vehicle(system), epoch=epoch)
+    parts[MARKER_FILE] = markers.write(said)
     texts = {path: kernel_cmdline(boot[path], epoch, _words(node, system)) for path in system.cmdlines}
     config = fit.config_txt(boot[system.config], node, system)
     if config != boot[system.config]:
