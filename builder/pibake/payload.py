@@ -92,7 +92,8 @@ def obtain(
     if packages.arguments:
         found |= Payload(debs=apt.obtain(packages, base, arch, cache, progress, policy=policy))
     if packages.arguments or (kubernetes and kubernetes.distribution == "kubeadm"):
-        # also where the base has all of them: seeds go by what is asked for; what is not configured yet is configured from early in the boot on, while cloud-init does its part
+        # also where the base has all of them: seeds go by what is asked for; what is not configured yet is configured
+        # from early in the boot on, while cloud-init does its part
         found |= _own("node", "packages")
         units += ["pibake-join.service", "pibake-install.service"]
     return found | Payload(links={path: to for unit in units for path, to in _enabled(unit).items()})
