@@ -21,7 +21,7 @@ from pibake.errors import PibakeError
 from pibake.image import debs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 FOLDERS = {
@@ -52,7 +52,14 @@ class Bundle:
     manifests: tuple[Path, ...]
 
 
-def read(folder: Path, version: str, arch: str, *, described: bool = True) -> Bundle:
+def read(
+    folder: Path,
+    version: str,
+    arch: str,
+    *,
+    described: bool = True,
+    judge: Callable[[Path, str], None] = processor.check_images,
+) -> Bundle:
     """Return what a bundle holds, after checking that all of it is for this version and this architecture.
 
     Args:
@@ -60,6 +67,7 @@ def read(folder: Path, version: str, arch: str, *, described: bool = True) -> Bu
         version: the Kubernetes that the plan wants.
         arch: Debian's name of the base's architecture, "arm64" or "armhf".
         described: whether it must say itself, in bundle.yaml, what it is.
+        judge: raises unless an archive of images is for an architecture.
 
     Raises:
         PibakeError: the first thing that is wrong, with the file it is about.
@@ -76,7 +84,7 @@ def read(folder: Path, version: str, arch: str, *, described: bool = True) -> Bu
     for deb in bundle.debs:
         debs.control(deb, arch)
     for archive in bundle.images:
-        processor.check_images(archive, arch)
+        judge(archive, arch)
     return bundle
 
 

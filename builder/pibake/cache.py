@@ -8,6 +8,10 @@
     partial/                   work under way; nothing here is ever taken for an image
     damaged/                   images that failed verification
     debs/                      Debian packages, for assembling
+    packages/apt-<hex>/        Debian packages for golden images, as apt resolved them
+    hooks/<name>@<hex>/        what a hook made (pibake.hooks)
+    uses/<hex>.json            which golden image each node was made from last (pibake.uses)
+    known/<hex>.json           digests of large files of this host, by the sha256 of their path
     first-use/<base>.json      digests of files that nobody signed, as they were when they came first
     locks/                     one lock per key
 
@@ -18,6 +22,7 @@ are those of the last verification: hashing gigabytes for every card would cost 
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
@@ -27,13 +32,15 @@ from pibake.errors import PibakeError, VerificationError
 from pibake.fsys import delete, load, stamp, store, sync
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from pibake.progress import Progress
 
 BLOCK = 1 << 20
+SMALL = 256 << 10
+"""Bytes that are hashed faster than a record of their digest is looked up."""
 
 
 class Cache:
@@ -175,6 +182,27 @@ class Cache:
                 task.update(done)
         return total.hexdigest()
 
+    def sha256(self, path: Path) -> str:
+        """Return the sha256 (hex) of a file of this host; a large one is read again only if it was touched."""
+        return _digest(path) if path.stat().st_size < SMALL else self.known(path, "sha256", _digest)
+
+    def known(self, path: Path, what: str, find: Callable[[Path], str]) -> str:
+        """Return what `find` says of a file of this host; it is asked again only if the file was touched.
+
+        Args:
+            path: the file.
+            what: the question, by which the answer is kept.
+            find: reads the file and answers.
+        """
+        name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:32]
+        record, now = self._made("known") / f"{name}.json", stamp(path)
+        last = load(record)
+        said = dict(last["said"]) if last.get("stamp") == now else {}
+        if what not in said:
+            said[what] = find(path)
+            store(record, {"path": str(path.absolute()), "stamp": now, "said": said})
+        return str(said[what])
+
     def digests(self) -> list[str]:
         """Return the sha256 of every image."""
         return sorted(path.stem for path in self.images.glob("*.img"))
@@ -187,6 +215,11 @@ class Cache:
 
     def _made(self, *parts: str) -> Path:
         return made(self.root.joinpath(*parts))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def made(folder: Path) -> Path:

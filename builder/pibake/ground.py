@@ -6,12 +6,12 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibake import bases, catalog, fit, payload
+from pibake import bases, catalog, fit, recipe, uses
 from pibake.errors import PibakeError
 from pibake.image import fat
-from pibake.image.golden import Payload, golden
+from pibake.image.golden import golden, key_of
 from pibake.image.layout import boot_partition
-from pibake.seed import early
+from pibake.seed import templates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,29 +37,39 @@ class Ground:
     texts: Mapping[str, str] | None = None
 
 
-def obtain(ref: BaseRef, plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progress) -> Ground:
-    """Return what the nodes of a base are made from: the base itself, or a golden image of it.
+def grounds(plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progress) -> dict[str, Ground]:
+    """Return what nodes are made from, by hostname: the base itself, or a golden image of it.
+
+    A node's golden image depends on that node alone: building some gives the same images as building all.
 
     Args:
-        ref: what cluster.yaml calls the base.
         plan: the whole cluster.
         nodes: which of its nodes are made now.
         cache: where bases and golden images are kept.
         progress: where to show what is going on, and what to know about it.
 
     Raises:
-        PibakeError: a node and the base do not go together.
+        ConfigError: a template of an overlay cannot be rendered for one of the nodes, or an owner is not known.
+        PibakeError: a node and its base do not go together, or something that is baked in could not be had.
     """
-    base = bases.obtain(ref, cache, progress)
-    system = bases.system(base, cache)
-    judge(ref, base, system, [node for node in nodes if node.base == ref], progress)
-    wanted = Payload()
-    if plan.kubernetes:
-        wanted = payload.obtain(plan.kubernetes, base, cache, progress, arch=system.arch)
-    # all nodes of the plan count, so that building some of them gives the same images as building all
-    if any(early(node, system) for node in plan.nodes if node.base == ref):
-        wanted = payload.with_seed_unit(wanted, system, cache)
-    return Ground(golden(base, wanted, cache, progress), system)
+    templates.check(nodes)
+    before, keys = uses.last(plan, cache), dict.fromkeys((node.hostname for node in nodes), "")
+    found: dict[str, Ground] = {}
+    for ref in dict.fromkeys(node.base for node in nodes):
+        mine = [node for node in nodes if node.base == ref]
+        base = bases.obtain(ref, cache, progress)
+        system = bases.system(base, cache)
+        judge(ref, base, system, mine, progress)
+        recipes = {node.hostname: recipe.of(node, system) for node in mine}
+        for wanted in dict.fromkeys(recipes.values()):
+            names = [name for name, one in recipes.items() if one == wanted]
+            payload = recipe.obtain(wanted, base, system, cache, progress, kubernetes=plan.kubernetes)
+            former = next((before[name] for name in names if name in before), "")
+            on = Ground(golden(base, payload, cache, progress, former=former), system)
+            found |= dict.fromkeys(names, on)
+            keys |= dict.fromkeys(names, key_of(base, payload) if payload.key else "")
+    uses.remember(plan, keys, cache, progress)
+    return found
 
 
 def judge(ref: BaseRef, base: Base, system: System, nodes: Sequence[NodePlan], progress: Progress) -> None:

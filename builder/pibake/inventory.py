@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pibake import bases, catalog
+from pibake import bases, catalog, uses
 from pibake.errors import PibakeError
-from pibake.fsys import delete, stamp, used
+from pibake.fsys import delete, load, stamp, used
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,9 +130,36 @@ def _unneeded(cache: Cache, *, everything: bool) -> Iterator[Dropped]:
                 yield _drop(record, why)
     for path in cache.damaged.iterdir():
         yield _drop(path, "damaged")
+    yield from _leftovers(cache, everything=everything)
     yield from _unfinished(cache, older_than=time.time() - (0 if everything else STALE))
+
+
+def _leftovers(cache: Cache, *, everything: bool) -> Iterator[Dropped]:
+    """Yield records about what is gone, and results of hooks that a newer one took the place of."""
     if everything:
         yield _drop(cache.debs, "Debian packages, for assembling")
+        for folder in (cache.root / "packages").glob("apt-*"):
+            yield _drop(folder, "Debian packages, for golden images")
+    for path in (cache.root / "known").glob("*.json"):
+        record = load(path)
+        if stamp(Path(record.get("path", ""))) != record.get("stamp"):
+            yield _drop(path, "the digest of a file that is gone or has changed")
+    for path, _, there in uses.records(cache):
+        if not there:
+            yield _drop(path, "golden images of a cluster whose folder is gone")
+    results = {path.parent: load(path) for path in sorted((cache.root / "hooks").glob("*/record.json"))}
+    newest: dict[tuple[str, str], int] = {}
+    for record in results.values():
+        kind = record["name"], record["base"]
+        newest[kind] = max(newest.get(kind, 0), record["obtained"])
+    for folder, record in results.items():
+        if everything or record["obtained"] < newest[record["name"], record["base"]]:
+            yield _drop(
+                folder,
+                f"what the hook {record['name']} made"
+                if everything
+                else "a newer run of the hook took its place",
+            )
 
 
 def _unfinished(cache: Cache, *, older_than: float) -> Iterator[Dropped]:
@@ -150,7 +177,11 @@ def _unfinished(cache: Cache, *, older_than: float) -> Iterator[Dropped]:
 def _obsolete(pins: dict[str, dict[str, Any]], cache: Cache) -> dict[str, str]:
     """Return the pins that lead nowhere or have been superseded, and why."""
     newest: dict[str, int] = {}
-    for pin in pins.values():
+    needed = uses.needed(cache)
+    # golden images that were pulled have no nodes here: the last of a name stay
+    for pin in (
+        pin for key, pin in pins.items() if not key.startswith("golden@") or pin["info"].get("pulled")
+    ):
         name = pin["info"]["name"]
         newest[name] = max(newest.get(name, 0), pin["info"]["obtained"])
     found = {}
@@ -160,6 +191,10 @@ def _obsolete(pins: dict[str, dict[str, Any]], cache: Cache) -> dict[str, str]:
             found[key] = "its image is gone"
         elif path and pin.get("stamp") != stamp(Path(path)):
             found[key] = f"{path} is gone or has changed"
+        elif key.startswith("golden@") and key in needed:
+            continue
+        elif key.startswith("golden@") and not pin["info"].get("pulled"):
+            found[key] = "no node was made from it last"
         elif not key.startswith(("file@", "url@")) and pin["info"]["obtained"] < newest[pin["info"]["name"]]:
             found[key] = "a newer one was assembled"
     return found

@@ -5,7 +5,6 @@ Flashing, building and sharing all begin here.
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ from pibake.image.composition import Composition, compose
 from pibake.image.layout import boot_partition, boot_text
 from pibake.run import find
 from pibake.secret import Secret
-from pibake.seed import Origin, Seed, seed
-from pibake.tree import Tree
+from pibake.seed import Origin, Seed, seed, templates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -82,13 +80,10 @@ def prepare(
     credentials = extras(plan.kubernetes)
     secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
     job = Job(plan.cluster, cache, progress, keys.resolve(nodes), plan.sources, secrets, credentials, length)
-    found = {
-        ref: ground.obtain(ref, plan, nodes, cache, progress)
-        for ref in dict.fromkeys(node.base for node in nodes)
-    }
-    for on in found.values():
-        pieces.of(on.base, cache, progress)
-    return job, {node.hostname: found[node.base] for node in nodes}
+    found = ground.grounds(plan, nodes, cache, progress)
+    for base in {on.base.sha256: on.base for on in found.values()}.values():
+        pieces.of(base, cache, progress)
+    return job, found
 
 
 def compose_node(node: NodePlan, on: Ground, job: Job) -> Composed:
@@ -121,8 +116,7 @@ def extras(kubernetes: Kubernetes | None) -> kube.Extras:
 
 
 def render_seed(node: NodePlan, on: Ground, offset: int, job: Job, epoch: int) -> Seed:
-    """Render a node's seed for a base: its overlays are read, and the base's own kernel command lines are kept."""
-    overlays = functools.reduce(lambda tree, overlay: tree | Tree.read(overlay.path), node.overlays, Tree())
+    """Render a node's seed for a base: its templates are rendered, and the base's own kernel command lines are kept."""
     base, system = on.base, on.system
     names = (system.config, *system.cmdlines)
     texts = on.texts or {name: boot_text(base.image, base.sha256, offset, name) for name in names}
@@ -131,7 +125,7 @@ def render_seed(node: NodePlan, on: Ground, offset: int, job: Job, epoch: int) -
     return seed(
         node,
         job.keys,
-        overlays,
+        templates.render(node),
         system=system,
         boot=texts,
         origin=Origin(job.cluster, base.name, base_sha256, base.sha256),

@@ -1,4 +1,4 @@
-"""What a golden image holds beside the base: Kubernetes and container images, and units that a base lacks."""
+"""What a golden image holds beside the base: packages, Kubernetes and container images, and units that a base lacks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from pibake import apt, bundle, release, resources
+from pibake import arch as processor
 from pibake.cache import made
 from pibake.errors import PibakeError, about
 from pibake.image.artifact import sha256
+from pibake.image.debs import Deb
 from pibake.image.golden import Payload, PayloadFile
 
 if TYPE_CHECKING:
@@ -54,22 +56,24 @@ class Kubernetes(Protocol):
 
 
 def obtain(
-    kubernetes: Kubernetes,
+    kubernetes: Kubernetes | None,
     base: Base,
     cache: Cache,
     progress: Progress,
     *,
     arch: str = "arm64",
+    packages: apt.Wanted = apt.Wanted(),  # noqa: B008 - immutable
     policy: Policy | None = None,
 ) -> Payload:
-    """Return the payload of the nodes of a cluster, from the cache, a bundle or the network.
+    """Return packages and Kubernetes for nodes, from the cache, a bundle or the network.
 
     Args:
-        kubernetes: which Kubernetes.
+        kubernetes: which Kubernetes, if any.
         base: what it goes into; packages are chosen to fit it.
         cache: where downloads are kept.
         progress: where to show progress.
         arch: Debian's name of the base's architecture, "arm64" or "armhf".
+        packages: further packages.
         policy: how patient to be with the network.
 
     Raises:
@@ -77,16 +81,38 @@ def obtain(
         VerificationError: a file is not what its publisher says.
         PibakeError: a bundle is of another version or processor, or holds what does not belong there.
     """
-    with about(f"kubernetes {kubernetes.version}"):
-        if kubernetes.distribution == "k3s":
-            return _with_overlays(_k3s(kubernetes, arch, cache, progress, policy), "k3s")
-        if kubernetes.distribution == "kubeadm" and kubernetes.bundle:
-            brought = _kubeadm(bundle.read(kubernetes.bundle, kubernetes.version, arch), arch)
-            return _with_overlays(_early(brought, kubernetes, cache), "kubeadm")
-        if kubernetes.distribution == "kubeadm":
-            packages = apt.obtain(kubernetes.version, base, arch, cache, progress, policy=policy)
-            return _with_overlays(_early(Payload(debs=packages, arch=arch), kubernetes, cache), "kubeadm")
-    raise PibakeError(f"there is no distribution {kubernetes.distribution!r}; there are k3s and kubeadm")
+    found, units = Payload(arch=arch), []
+    if kubernetes:
+        with about(f"kubernetes {kubernetes.version}"):
+            found |= _of(kubernetes, arch, cache, progress, policy)
+        found |= _own("node", "kubernetes", kubernetes.distribution)
+        units.append("pibake-join.service")
+        if kubernetes.distribution == "kubeadm" and not kubernetes.bundle:
+            packages = replace(packages, release=kubernetes.version)
+    if packages.arguments:
+        found |= Payload(debs=apt.obtain(packages, base, arch, cache, progress, policy=policy))
+    if packages.arguments or (kubernetes and kubernetes.distribution == "kubeadm"):
+        # also where the base has all of them: seeds go by what is asked for; what is not configured yet is configured
+        # from early in the boot on, while cloud-init does its part
+        found |= _own("node", "packages")
+        units += ["pibake-join.service", "pibake-install.service"]
+    return found | Payload(links={path: to for unit in units for path, to in _enabled(unit).items()})
+
+
+def _of(
+    kubernetes: Kubernetes, arch: str, cache: Cache, progress: Progress, policy: Policy | None
+) -> Payload:
+    """Return Kubernetes itself, without packages of any repository."""
+    if kubernetes.distribution == "k3s":
+        return _k3s(kubernetes, arch, cache, progress, policy)
+    if kubernetes.distribution != "kubeadm":
+        raise PibakeError(f"there is no distribution {kubernetes.distribution!r}; there are k3s and kubeadm")
+    brought = Payload()
+    if kubernetes.bundle:
+        brought = _kubeadm(_bundle(kubernetes.bundle, kubernetes.version, arch, cache), arch, cache)
+    release = made(cache.root / "kubernetes") / f"release-{kubernetes.version}"
+    release.write_text(f"{kubernetes.version}\n")
+    return brought | Payload((PayloadFile(RELEASE, release, 0o644, sha256(release)),))
 
 
 def with_seed_unit(payload: Payload, system: System, cache: Cache) -> Payload:
@@ -96,41 +122,31 @@ def with_seed_unit(payload: Payload, system: System, cache: Cache) -> Payload:
     machine-id that all nodes would share (systemd makes one where the file is empty: machine-id(5)).
     """
     # CentOS 7 has no Python 3: a plain machine there is told how it goes by a shell script
-    names = ("seed", *(() if payload.key else ("node",)), *(() if system.python else ("shell",)))
-    have = {file.path for file in _overlays(*names)}
-    files = [*(file for file in payload.files if file.path not in have), *_overlays(*names)]
-    files.append(PayloadFile("etc/machine-id", _empty(cache), 0o444, sha256(_empty(cache))))
+    own = _own("node", "seed", *(() if system.python else ("shell",)))
+    empty = PayloadFile("etc/machine-id", _empty(cache), 0o444, sha256(_empty(cache)))
     links = {
-        **payload.links,
         **_enabled("pibake-join.service"),
         **_enabled("pibake-seed.service", "sysinit.target"),
         "var/lib/dbus/machine-id": "/etc/machine-id",
         **{f"etc/systemd/system/{unit}": "/dev/null" for unit in (*system.wizard, *IN_THE_WAY)},
     }
-    return replace(payload, files=tuple(files), links=links)
+    return payload | own | Payload((empty,), links=links)
 
 
-def _with_overlays(payload: Payload, distribution: str) -> Payload:
-    """Add pibake's own files that are the same on every member, with the joining unit enabled."""
-    files = _overlays("node", "kubernetes", distribution)
-    return replace(
-        payload,
-        files=(*payload.files, *files),
-        links={**payload.links, **_enabled("pibake-join.service")},
-    )
-
-
-def _overlays(*names: str) -> list[PayloadFile]:
+def _own(*names: str) -> Payload:
     """Return the files of pibake's own overlays; a later one's take the place of an earlier one's."""
     files = {
-        path.relative_to(root): _file(
-            path.parent.relative_to(root).as_posix(), path, 0o755 if path.stat().st_mode & 0o100 else 0o644
+        path.relative_to(root): PayloadFile(
+            path.relative_to(root).as_posix(),
+            path,
+            0o755 if path.stat().st_mode & 0o100 else 0o644,
+            sha256(path),
         )
         for root in (resources.path("overlays", name) for name in names)
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
-    return list(files.values())
+    return Payload(tuple(files.values()))
 
 
 def _enabled(unit: str, target: str = "multi-user.target") -> dict[str, str]:
@@ -143,15 +159,15 @@ def _k3s(
 ) -> Payload:
     files = []
     if kubernetes.bundle:
-        brought = bundle.read(kubernetes.bundle, kubernetes.version, arch, described=False)
+        brought = _bundle(kubernetes.bundle, kubernetes.version, arch, cache, described=False)
         misplaced = [*brought.cni, *brought.debs, *brought.manifests]
         misplaced += [path for path in brought.bin if path.name != "k3s"]
         if misplaced:
             raise PibakeError(
                 f"{misplaced[0]} is of no use for k3s", "a bundle for k3s holds bin/k3s and images/ only"
             )
-        files = [_file("usr/local/bin", path, 0o755) for path in brought.bin]
-        files += [_file(K3S_IMAGES, path) for path in brought.images]
+        files = [_file("usr/local/bin", path, cache, 0o755) for path in brought.bin]
+        files += [_file(K3S_IMAGES, path, cache) for path in brought.images]
     have = {file.path for file in files}
     names, wanted = release.NAMES[arch], []
     if "usr/local/bin/k3s" not in have:
@@ -181,15 +197,20 @@ def _empty(cache: Cache) -> Path:
     return path
 
 
-def _early(payload: Payload, kubernetes: Kubernetes, cache: Cache) -> Payload:
-    """Let what is not configured yet be configured from early in the boot on, while cloud-init does its part."""
-    release = made(cache.root / "kubernetes") / f"release-{kubernetes.version}"
-    release.write_text(f"{kubernetes.version}\n")
-    files = (*payload.files, PayloadFile(RELEASE, release, 0o644, sha256(release)))
-    return replace(payload, files=files, links={**payload.links, **_enabled("pibake-install.service")})
+def _bundle(folder: Path, version: str, arch: str, cache: Cache, *, described: bool = True) -> bundle.Bundle:
+    """Read a bundle; archives of images, which are large, are looked into only if they were touched."""
+
+    def fit(path: Path) -> str:
+        processor.check_images(path, arch)
+        return "fit"
+
+    def judge(path: Path, arch: str) -> None:
+        cache.known(path, f"images for {arch}", fit)
+
+    return bundle.read(folder, version, arch, described=described, judge=judge)
 
 
-def _kubeadm(brought: bundle.Bundle, arch: str) -> Payload:
+def _kubeadm(brought: bundle.Bundle, arch: str, cache: Cache) -> Payload:
     names = {path.name for path in brought.bin}
     missing = {"kubeadm", "kubelet"} - names
     if missing and not brought.debs:
@@ -197,17 +218,18 @@ def _kubeadm(brought: bundle.Bundle, arch: str) -> Payload:
             f"the bundle {brought.folder} has no bin/{min(missing)}, and no packages either",
             "a node needs kubeadm and kubelet, from bin/ or from debs/",
         )
-    files = [_file("usr/bin", path, 0o755) for path in brought.bin]
-    files += [_file("opt/cni/bin", path, 0o755) for path in brought.cni]
-    files += [_file(IMAGES, path) for path in brought.images]
-    files += [_file(MANIFESTS, path) for path in brought.manifests]
+    files = [_file("usr/bin", path, cache, 0o755) for path in brought.bin]
+    files += [_file("opt/cni/bin", path, cache, 0o755) for path in brought.cni]
+    files += [_file(IMAGES, path, cache) for path in brought.images]
+    files += [_file(MANIFESTS, path, cache) for path in brought.manifests]
     links = {}
     if "kubelet" in names:
         unit = resources.path("overlays", "kubelet", "usr/lib/systemd/system/kubelet.service")
-        files.append(_file("usr/lib/systemd/system", unit))
+        files.append(_file("usr/lib/systemd/system", unit, cache))
         links[f"{WANTS}/kubelet.service"] = "/usr/lib/systemd/system/kubelet.service"
-    return Payload(tuple(files), brought.debs, links, arch)
+    debs = tuple(Deb(path, cache.sha256(path)) for path in brought.debs)
+    return Payload(tuple(files), debs, links, arch)
 
 
-def _file(folder: str, source: Path, mode: int = 0o644) -> PayloadFile:
-    return PayloadFile(f"{folder}/{source.name}", source, mode, sha256(source))
+def _file(folder: str, source: Path, cache: Cache, mode: int = 0o644) -> PayloadFile:
+    return PayloadFile(f"{folder}/{source.name}", source, mode, cache.sha256(source))

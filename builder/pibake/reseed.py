@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pibake.system import System
 
 UNIT = "etc/systemd/system/pibake-seed.service"
+INSTALLER = "etc/systemd/system/pibake-install.service"
 ORDER = (SECRETS_FILE, "network-config", "user-data", FILES_FILE, "meta-data", MARKER_FILE)
 """What a seed may have on the boot partition, as it is replaced: what makes a node apply it comes after what is applied."""
 OURS = ("net.ifnames=", "cfg80211.ieee80211_regdom=")
@@ -171,6 +172,11 @@ def _carries(found: Card, node: NodePlan, system: System) -> None:
     if early(node, system) and not root.find(UNIT, follow=False)[1]:
         raise PibakeError(
             f"the new seed of {node.hostname} is laid by pibake-seed.service, which the card has not",
+            FLASH.format(node.hostname),
+        )
+    if (node.packages or node.debs) and not root.find(INSTALLER, follow=False)[1]:
+        raise PibakeError(
+            f"{node.hostname} has packages, which are no part of a seed, and the card was made without any",
             FLASH.format(node.hostname),
         )
 

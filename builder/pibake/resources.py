@@ -57,11 +57,12 @@ def render(name: str, /, **values: Any) -> str:
     Templates of free-text formats use the filter `line`, which refuses newlines; YAML values go through
     `tojson`, since every JSON value is a YAML value.
     """
-    return _environment().get_template(name).render(**values)
+    return environment().get_template(name).render(**values)
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return the rules that all templates follow; see `render`."""
     import jinja2  # noqa: PLC0415 - a tenth of a second that `--help` should not pay
 
     environment = jinja2.Environment(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pibake import config
+from pibake.config.problems import display
 from pibake.errors import ConfigError
 
 HERE = Path(__file__).parent
@@ -17,8 +18,8 @@ BASES = ("debian-12", "debian-13", "ubuntu-24.04")
 def complaint(path: Path) -> str:
     with pytest.raises(ConfigError) as caught:
         config.load(path, bases=BASES)
-    shown = config._display(path)
-    return f"{caught.value}\n".replace(shown, path.name).replace(f"{HERE}/", "<here>/")
+    shown = display(path).removesuffix(path.name)
+    return f"{caught.value}\n".replace(f"{HERE}/", "<here>/").replace(shown, "")
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from tests.tools import command
+
+from pibake.image import ext4
 
 FAST = ("--gateway", "192.168.1.1", "--dns", "192.168.1.1", "--user", "ops")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"
@@ -197,11 +200,14 @@ def test_an_unknown_node_is_named_with_the_likely_one(bench: Bench) -> None:
     assert "did you mean `node3`?" in done.stderr
 
 
-def test_overlays_end_up_in_the_seed(bench: Bench) -> None:
+def test_an_overlays_files_are_in_the_root_file_system_and_its_templates_in_the_seed(bench: Bench) -> None:
     (bench.folder / "overlays/motd/etc").mkdir(parents=True)
-    (bench.folder / "overlays/motd/etc/motd").write_text("hello from an overlay\n")
+    (bench.folder / "overlays/motd/etc/issue").write_text("hello from an overlay\n")
+    (bench.folder / "overlays/motd/etc/motd.j2").write_text("this is {{ hostname }}\n")
     bench.write(extra="  overlays: [motd]\n")
     bench.build()
+    image = bench.out / "node3.img"
+    assert ext4.read_file(image, ext4.root_partition(image).start, "etc/issue") == b"hello from an overlay\n"
     seed = subprocess.run(
         ["mtype", "-i", f"{bench.out / 'node3.img'}@@1M", "::/user-data"],
         capture_output=True,
@@ -209,6 +215,8 @@ def test_overlays_end_up_in_the_seed(bench: Bench) -> None:
         check=True,
     ).stdout
     assert '"/etc/motd"' in seed
+    assert base64.b64encode(b"this is node3\n").decode() in seed
+    assert "/etc/issue" not in seed
 
 
 def test_an_image_without_a_partition_table_is_refused_with_what_it_is(bench: Bench) -> None:
@@ -243,7 +251,7 @@ def test_a_boot_partition_with_no_room_is_an_error_and_leaves_nothing(bench: Ben
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small tmpfs")
 def test_a_disk_that_fills_is_an_error_and_keeps_the_old_image(bench: Bench) -> None:
     (bench.folder / "overlays/much/opt").mkdir(parents=True)
-    (bench.folder / "overlays/much/opt/data").write_bytes(os.urandom(400_000))
+    (bench.folder / "overlays/much/opt/data.j2").write_text(os.urandom(200_000).hex())
     bench.write(extra="  overlays: [much]\n")
     bench.build()
     before = (bench.out / "node3.img").read_bytes()

@@ -203,6 +203,29 @@ def dropped(cache: Cache, *, everything: bool = False, dry_run: bool = False) ->
     return {drop.path.name: drop.why for drop in found}
 
 
+def test_what_was_found_out_of_a_file_is_known_until_it_is_touched(cache: Cache, tmp_path: Path) -> None:
+    path, asked = tmp_path / "large", []
+
+    def first(path: Path) -> str:
+        asked.append(path)
+        return path.read_text()[:1]
+
+    path.write_text("abc")
+    assert [cache.known(path, "first", first) for _ in range(3)] == ["a"] * 3
+    assert cache.known(path, "length", lambda path: str(path.stat().st_size)) == "3"
+    assert len(asked) == 1
+    path.write_text("xbc")
+    assert cache.known(path, "first", first) == "x"
+    assert len(asked) == 2
+    path.write_bytes(bytes(1 << 20))
+    assert cache.sha256(path) == hashlib.sha256(bytes(1 << 20)).hexdigest()
+    inventory.prune(cache, QUIET, everything=False, dry_run=False)
+    assert list((cache.root / "known").iterdir())
+    path.unlink()
+    inventory.prune(cache, QUIET, everything=False, dry_run=False)
+    assert not list((cache.root / "known").iterdir())
+
+
 def test_prune_keeps_what_is_in_use(packed: Path, cache: Cache) -> None:
     bases.obtain(BaseRef(file=str(packed)), cache, QUIET)
     assert not dropped(cache)

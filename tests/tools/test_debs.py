@@ -125,7 +125,7 @@ def unpacked_by_pibake(root: Path, packages: list[Path], folder: Path) -> Path:
     tool("mke2fs", "-q", "-t", "ext4", "-b", "4096", "-E", "root_owner=0:0", "-d", root, part)
     files = Files(part)
     write(files, debs.unpack(packages, files, folder / "work", "arm64"), epoch=EPOCH)
-    ext4.check(part)
+    ext4.finish(part, epoch=EPOCH)
     return part
 
 
@@ -260,7 +260,7 @@ def test_the_real_arm64_dpkg_configures_what_was_unpacked(debian_13: Path, tmp_p
     tool("dd", f"if={debian_13}", f"of={part}", "bs=1M", f"skip={start // MIB}", "conv=sparse")
     files = Files(part)
     write(files, debs.unpack([new], files, tmp_path / "work", "arm64"), epoch=EPOCH)
-    ext4.check(part)
+    ext4.finish(part, epoch=EPOCH)
     root = mounted(part, tmp_path / "mnt", "rw")
     try:
         if subprocess.run(["chroot", root, "true"], capture_output=True, check=False).returncode:

@@ -149,7 +149,7 @@ def test_what_is_written_is_what_the_kernel_reads(part: Path, source: Path, tmp_
         Entry("lib", Kind.DIRECTORY, mode=0o700),
     ]
     write(Files(part), entries, epoch=EPOCH)
-    ext4.check(part)
+    ext4.finish(part, epoch=EPOCH)
     root = by_kernel(part, tmp_path / "mnt")
     try:
         data = source.read_bytes()
@@ -178,7 +178,7 @@ def test_a_replaced_file_gives_its_blocks_back(part: Path, source: Path) -> None
     for _ in range(3):
         write(Files(part), [entry, entry], epoch=EPOCH)
     assert ext4.state(part) == before
-    ext4.check(part)
+    ext4.finish(part, epoch=EPOCH)
 
 
 def test_many_files_go_into_a_large_directory_and_into_new_ones(part: Path, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_many_files_go_into_a_large_directory_and_into_new_ones(part: Path, tmp_
     entries = [Entry(f"var/many/new {n}", source=small) for n in range(500)]
     entries += [Entry(f"var/lib/{n}/{n % 7}/deep", source=small) for n in range(300)]
     write(Files(part), entries, epoch=EPOCH)
-    ext4.check(part)
+    ext4.finish(part, epoch=EPOCH)
     assert len(Files(part).listing("var/many")) == 2500
     assert ext4.read_file(part, 0, "var/lib/299/5/deep") == b"x\n"
 
@@ -219,7 +219,7 @@ def test_a_file_system_grows_and_stays_sound(part: Path) -> None:
     ext4.repair(part, epoch=EPOCH)
     ext4.resize(part, 200 * MIB, epoch=EPOCH)
     after = ext4.state(part)
-    ext4.check(part)
+    ext4.finish(part, epoch=EPOCH)
     assert after.size == 200 * MIB
     assert after.free > before.free + 140 * MIB
     printed = tool("dumpe2fs", "-h", part).decode()
@@ -233,7 +233,7 @@ def test_a_damaged_file_system_is_an_error_with_what_e2fsck_said(part: Path) -> 
         file.seek(4096 * 3)
         file.write(os.urandom(4096 * 40))
     with pytest.raises(ImageError, match="not sound"):
-        ext4.check(part)
+        ext4.finish(part, epoch=EPOCH)
 
 
 def test_something_else_is_no_ext4(tmp_path: Path) -> None:

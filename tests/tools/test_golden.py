@@ -6,8 +6,11 @@ import hashlib
 import io
 import json
 import os
+import re
 import tempfile
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +19,17 @@ from tests.tools.images import MIB, tool
 
 from pibake.bases import Base
 from pibake.cache import Cache
-from pibake.errors import ImageError, VerificationError
+from pibake.errors import ImageError, PibakeError
 from pibake.image import ext4, fat, table
-from pibake.image.golden import Payload, PayloadFile, golden
+from pibake.image.extents import extents
+from pibake.image.golden import Payload, PayloadFile, PayloadFolder, golden, key_of
 from pibake.image.rootpart import GRAIN, SPARE
 from pibake.progress import Plain, Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from pibake.progress import Task
 
 EPOCH = 1_700_000_000
 
@@ -115,7 +121,7 @@ def test_where_nothing_can_be_inserted_into_a_file_the_bytes_are_the_same(
     assert golden(base, payload, cache, Silent()).sha256 == one.sha256
 
 
-def test_it_is_made_once_and_read_again_only_if_it_was_touched(
+def test_it_is_made_once_and_anew_only_if_it_was_damaged(
     base: Base, cache: Cache, make: Callable[..., PayloadFile]
 ) -> None:
     payload = Payload((make("a", b"x"),))
@@ -129,9 +135,105 @@ def test_it_is_made_once_and_read_again_only_if_it_was_touched(
     with made.image.open("r+b") as file:
         file.seek(100 * MIB)
         file.write(b"damage")
-    with pytest.raises(VerificationError, match="cached image"):
-        golden(base, payload, cache, Silent())
-    assert golden(base, payload, cache, Silent()) == made
+    said = io.StringIO()
+    assert golden(base, payload, cache, Plain(said)) == made
+    assert hashlib.sha256(made.image.read_bytes()).hexdigest() == made.sha256
+    assert "warning: the golden image of small is damaged and made anew" in said.getvalue()
+    assert [path.name for path in cache.damaged.iterdir()] == [made.image.name]
+
+
+def test_a_folder_of_the_base_is_handed_over_only_where_that_is_asked_for(base: Base, cache: Cache) -> None:
+    folders = (
+        PayloadFolder("etc", 0o750, 3, 4),
+        PayloadFolder("usr/lib", 0o711, 3, 4, claims=True),
+        PayloadFolder("srv/new", 0o2770, 33, 34),
+    )
+    made = golden(base, Payload(folders=folders), cache, Silent())
+    listed = tool("debugfs", "-R", "ls -p /", f"{made.image}?offset={root(made)[1]}").decode()
+    assert "/040755/0/0/etc//" in listed
+    assert (
+        "/040711/3/4/lib//"
+        in tool("debugfs", "-R", "ls -p /usr", f"{made.image}?offset={root(made)[1]}").decode()
+    )
+    assert (
+        "/042770/33/34/new//"
+        in tool("debugfs", "-R", "ls -p /srv", f"{made.image}?offset={root(made)[1]}").decode()
+    )
+
+
+def free_ranges(image: Path, offset: int) -> list[tuple[int, int]]:
+    """The (start, end) bytes of the image that its root file system has no use for, by dumpe2fs."""
+    said = tool("dumpe2fs", f"{image}?offset={offset}").decode()
+    found = []
+    for line in re.findall(r"^  Free blocks: (.+)$", said, re.MULTILINE):
+        for part in line.split(", "):
+            first, _, last = part.partition("-")
+            found.append((offset + int(first) * 4096, offset + (int(last or first) + 1) * 4096))
+    return found
+
+
+def test_what_is_free_in_it_holds_nothing_and_is_holes(
+    base: Base, cache: Cache, make: Callable[..., PayloadFile], tmp_path: Path
+) -> None:
+    dirty = tmp_path / "dirty.img"
+    dirty.write_bytes(base.image.read_bytes())
+    offset = ext4.root_partition(dirty).start
+    with dirty.open("r+b") as file:  # what was deleted before the vendor packed the image
+        for first, last in free_ranges(dirty, offset):
+            file.seek(first)
+            file.write(b"old secret! " * ((last - first) // 12))
+    files = (make("data", b"much smaller"), make("opt/new", os.urandom(3 * MIB)))
+    made = golden(Base(dirty, "2" * 64, "dirty", EPOCH), Payload(files), cache, Silent())
+    free = free_ranges(*root(made))
+    assert sum(last - first for first, last in free) > SPARE
+    with made.image.open("rb") as file:
+        assert not [hole for first, last in free for hole in extents(file.fileno(), first, last)]
+    assert b"old secret!" not in made.image.read_bytes()
+    clean = golden(base, Payload(files), cache, Silent())
+    assert clean.image.stat().st_blocks == pytest.approx(made.image.stat().st_blocks, abs=64)
+
+
+def test_a_disk_that_is_full_is_an_error_that_leaves_nothing(
+    base: Base, make: Callable[..., PayloadFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid():
+        pytest.skip("mounts a small tmpfs")
+    payload = Payload((make("opt/new", os.urandom(8 * MIB)),))
+    folder = tmp_path / "small"
+    folder.mkdir()
+    for room, before in (("30M", True), ("20M", False), ("30M", False), ("34M", False)):
+        tool("mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", folder)
+        try:
+            with monkeypatch.context() as patch:
+                if not before:  # another program may take the room after it was asked for
+                    patch.setattr("pibake.space.need", lambda *_: None)
+                with pytest.raises(PibakeError, match=r"the disk|No space left on device") as caught:
+                    golden(base, payload, Cache(folder), Silent())
+            assert "free some space" in caught.value.hint
+            assert not list(folder.rglob("*.img"))
+            assert not list(folder.rglob("partial/*"))
+        finally:
+            tool("umount", folder)
+
+
+def test_a_file_that_changes_while_it_is_put_into_the_image_is_an_error(
+    base: Base, cache: Cache, make: Callable[..., PayloadFile]
+) -> None:
+    file = make("a", b"x")
+
+    class Editor(Silent):
+        """Somebody who saves the file once the image is being made."""
+
+        @contextmanager
+        def task(self, label: str, *, total: float | None = None, unit: str = "B") -> Iterator[Task]:
+            file.source.write_bytes(b"y")
+            with super().task(label, total=total, unit=unit) as task:
+                yield task
+
+    with pytest.raises(PibakeError, match="changed while it was put into an image"):
+        golden(base, Payload((file,)), cache, Editor())
+    assert not list(cache.partial.iterdir())
+    assert not cache.pins()
 
 
 def test_nothing_half_made_is_left_when_it_fails(
@@ -152,6 +254,10 @@ def test_the_key_is_made_of_paths_modes_contents_and_links(make: Callable[..., P
         Payload((make("b", b"x"),)),
         Payload((make("a", b"x"),), (), {"l": "a"}),
         Payload((make("a", b"x"),), (), {"l": "b"}),
+        Payload((replace(make("a", b"x"), uid=33),)),
+        Payload((make("a", b"x"),), folders=(PayloadFolder("d", 0o755),)),
+        Payload((make("a", b"x"),), folders=(PayloadFolder("d", 0o700),)),
+        Payload((make("a", b"x"),), folders=(PayloadFolder("d", 0o700, claims=True),)),
     ]
     assert len({payload.key for payload in variants}) == len(variants)
     assert Payload((make("a", b"x"), make("b", b"y"))).key == Payload((make("b", b"y"), make("a", b"x"))).key
@@ -161,9 +267,11 @@ def test_when_it_is_made_anew_it_says_what_changed(
     base: Base, cache: Cache, make: Callable[..., PayloadFile]
 ) -> None:
     said = io.StringIO()
-    golden(base, Payload((make("a", b"x"), make("b", b"x"))), cache, Plain(said))
+    first = Payload((make("a", b"x"), make("b", b"x")))
+    golden(base, first, cache, Plain(said))
     assert "made anew" not in said.getvalue()
-    golden(base, Payload((make("a", b"x"), make("b", b"y"))), cache, Plain(said))
+    second = Payload((make("a", b"x"), make("b", b"y")))
+    golden(base, second, cache, Plain(said), former=key_of(base, first))
     assert "golden image of small: made anew, because b changed\n" in said.getvalue()
 
 

@@ -11,6 +11,7 @@ import json
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -268,6 +269,28 @@ def test_the_install_stage_waits_for_what_the_early_unit_says(join: ModuleType, 
     said.write_text('{"status": "failed", "detail": "no kubelet"}')
     with pytest.raises(join.Fault, match="no kubelet"):
         join.install(subject)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "expected"), [("", "packages"), ("k3s", "k3s v1.31.4+k3s1, packages")]
+)
+def test_every_node_with_packages_waits_until_they_are_configured(
+    distribution: str, expected: str, join: ModuleType, tmp_path: Path
+) -> None:
+    said = tmp_path / "install.json"
+    join.INSTALLED, join.RELEASE = str(said), str(tmp_path / "absent")  # type: ignore[attr-defined]
+    join.cgroups = lambda: None  # type: ignore[attr-defined]
+    join.os = SimpleNamespace(**{**vars(join.os), "access": lambda *_: True})  # type: ignore[attr-defined]
+    subject = {"distribution": distribution, "version": "v1.31.4+k3s1", "note": lambda _: None}
+    join.UNITS = (str(tmp_path),)  # type: ignore[attr-defined]
+    without = "k3s v1.31.4+k3s1" if distribution else "nothing to install"
+    assert join.install(subject) == without
+    (tmp_path / join.INSTALLER).touch()
+    configured: list[bool] = []
+    join.configure_packages = lambda: configured.append(True)  # type: ignore[attr-defined]
+    threading.Timer(0.3, join.prepare).start()
+    assert join.install(subject) == expected
+    assert configured == [True]
 
 
 def test_the_early_unit_leaves_why_it_failed_and_tries_again(join: ModuleType, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tests.tools.images import MIB, tool
 from tests.tools.test_debs import deb
 from tests.tools.test_release import HURRY, elf, elf32
 
-from pibake import bundle, payload, resources
+from pibake import apt, bundle, payload, resources
 from pibake.bases import Base
 from pibake.cache import Cache
 from pibake.errors import FetchError, MissingTool, PibakeError
@@ -208,7 +208,7 @@ def test_a_bundle_goes_to_its_places(folder: Path, cache: Cache) -> None:
         "var/lib/pibake/images/third.tar.zst": 0o644,
         "var/lib/pibake/manifests/flannel.yaml": 0o644,
     }
-    assert [path.name for path in found.debs] == ["demo_1.0-1_arm64.deb"]
+    assert [deb.path.name for deb in found.debs] == ["demo_1.0-1_arm64.deb"]
 
 
 @pytest.mark.parametrize(
@@ -405,9 +405,18 @@ def test_apt_resolves_the_wanted_version_and_what_it_needs_of_the_distribution(
     base: Base, repository: Repository, cache: Cache
 ) -> None:
     found = obtain(Plan(), cache, base)
-    assert [path.name for path in found.debs] == [f"{name}_arm64.deb" for name in NAMES]
+    assert [deb.path.name for deb in found.debs] == [f"{name}_arm64.deb" for name in NAMES]
     repository.server.files.clear()
     assert obtain(Plan(), cache, base) == found
+
+
+@pytest.mark.usefixtures("repository")
+def test_further_packages_are_resolved_together_with_those_of_kubernetes(base: Base, cache: Cache) -> None:
+    found = payload.obtain(Plan(), base, cache, Silent(), packages=apt.Wanted(("runc",)), policy=HURRY)
+    assert [deb.path.name for deb in found.debs] == [f"{name}_arm64.deb" for name in NAMES]
+    alone = payload.obtain(None, base, cache, Silent(), packages=apt.Wanted(("runc",)), policy=HURRY)
+    assert [deb.path.name for deb in alone.debs] == ["runc_1.1_arm64.deb"]
+    assert "usr/local/lib/pibake/kubernetes-release" not in {file.path for file in alone.files}
 
 
 @pytest.mark.usefixtures("repository")
@@ -431,9 +440,9 @@ def test_the_packages_are_unpacked_in_the_golden_image(base: Base, cache: Cache)
 @pytest.mark.usefixtures("repository")
 def test_a_cached_package_that_changed_is_fetched_again(base: Base, cache: Cache) -> None:
     found = obtain(Plan(), cache, base)
-    before = found.debs[0].read_bytes()
-    found.debs[0].write_bytes(b"damage")
-    assert obtain(Plan(), cache, base).debs[0].read_bytes() == before
+    before = found.debs[0].path.read_bytes()
+    found.debs[0].path.write_bytes(b"damage")
+    assert obtain(Plan(), cache, base).debs[0].path.read_bytes() == before
 
 
 @pytest.mark.usefixtures("repository")
@@ -477,7 +486,7 @@ def test_a_host_without_apt_is_told_so(
 @pytest.mark.usefixtures("repository")
 def test_real_debian_gives_containerd(debian_13: Path, cache: Cache) -> None:
     found = obtain(Plan(), cache, Base(debian_13, debian_13.stem, "debian-13", EPOCH))
-    names = {path.name.partition("_")[0] for path in found.debs}
+    names = {deb.path.name.partition("_")[0] for deb in found.debs}
     assert names >= {"containerd", "runc", "kubeadm", "kubelet", "kubectl", "cri-tools", "kubernetes-cni"}
 
 

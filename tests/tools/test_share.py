@@ -21,6 +21,7 @@ from tests.tools.httpd import Server, Status
 from tests.tools.images import MIB, tool
 from tests.tools.registryd import CUT, Gate, Registry
 
+from pibake import inventory
 from pibake.bases import Base
 from pibake.cache import Cache
 from pibake.errors import FetchError, PibakeError, VerificationError
@@ -141,6 +142,18 @@ def test_what_is_pulled_is_what_was_pushed_byte_by_byte_with_its_holes(
     assert image.stat().st_blocks * 512 <= 3 * MIB + 64 * 1024
     assert len(pushed.artifact.images[0].pieces) == 12, "pieces of holes only have no blob"
     assert not list(station.partial.iterdir())
+
+
+def test_pruning_keeps_what_was_pulled_although_no_node_was_made_from_it_here(
+    lab: Reference, cache: Cache, station: Cache
+) -> None:
+    sha256 = some(cache)
+    send(lab, cache, sha256)
+    receive(lab, station)
+    inventory.prune(station, Silent(), everything=False, dry_run=False)
+    inventory.prune(cache, Silent(), everything=False, dry_run=False)
+    assert station.path(sha256).exists()
+    assert not cache.path(sha256).exists()
 
 
 def test_a_second_push_sends_nothing_and_gives_the_same_digest(

@@ -13,12 +13,12 @@ from pibake import resources
 PACKAGE = Path(resources.__file__).parent
 LAYERS = (
     ("errors", "secret"),
-    ("log", "run", "resources", "tree", "progress", "fsys"),
+    ("log", "run", "resources", "template", "tree", "progress", "fsys"),
     ("config", "catalog", "proof", "space", "lock", "system", "boards"),
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported"),
     ("accel", "share", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "age", "vault", "live", "crew", "flash", "card"),
+     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "recipe", "uses", "age", "vault", "live", "crew", "flash", "card"),
     ("ground", "nodes", "build", "unpack", "reseed"),
     ("cli", "__main__"),
 )  # fmt: skip

@@ -156,7 +156,10 @@ def verify(progress: Progress, *, names: Sequence[str]) -> None:
 
 @base.command(epilog="Example: pibake base prune --dry-run")
 @click.option(
-    "--all", "everything", is_flag=True, help="Remove every base, and the packages kept for assembling."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Remove every base and golden image, the packages that are kept, and what hooks made.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @click.pass_obj

@@ -66,8 +66,10 @@ def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> N
     """
     from pibake import catalog
     from pibake.plan import plan as decide
+    from pibake.seed import templates
 
     decided = decide(configuration.load(locate(config), bases=catalog.names()))
+    templates.check(decided.nodes)
     if hostnames:
         decided = replace(decided, nodes=tuple(dict.fromkeys(map(decided.node, hostnames))))
     if as_json:
@@ -141,6 +143,8 @@ def _row(node: NodePlan) -> dict[str, str]:
         "mac": node.link.mac,
         "base": str(node.base),
         "overlays": ", ".join(overlay.name for overlay in node.overlays),
+        "packages": ", ".join([*node.packages, *(deb.name for deb in node.debs)]),
+        "hooks": ", ".join(hook.name for hook in node.hooks),
         "labels": ", ".join(f"{key}={text}" for key, text in node.labels.items()),
         "taints": ", ".join(node.member.taints) if node.member else "",
     }

@@ -111,8 +111,8 @@ def _images(plan: Plan, cache: Cache, progress: Progress) -> list[str]:
     """Return the sha256 of what each node of the cluster is made from, which is made now if it is missing."""
     from pibake import ground
 
-    bases = dict.fromkeys(node.base for node in plan.nodes)
-    return [ground.obtain(ref, plan, plan.nodes, cache, progress).base.sha256 for ref in bases]
+    found = ground.grounds(plan, plan.nodes, cache, progress)
+    return list(dict.fromkeys(on.base.sha256 for on in found.values()))
 
 
 def _facts(artifact: Artifact) -> dict[str, Any]:

@@ -6,7 +6,6 @@ for the files it names (`files`); what any of them finds is a `Problem`, and all
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from pibake.config.model import ClusterFile
+    from pibake.config.overlays import Item
     from pibake.config.problems import Problem
 
 __all__ = ["FILE_NAME", "Cluster", "adhoc", "find", "json_schema", "load"]
@@ -35,7 +35,10 @@ class Cluster:
         files_read: the key files whose content is in `keys`.
         keys: key file, as written -> its public keys.
         overlays: overlay -> its folder.
+        items: overlay -> what is in it.
         images: other file or folder, as written -> its absolute path.
+        debs: path of packages, as written -> the .deb files it stands for.
+        hooks: hook -> its program.
     """
 
     file: ClusterFile
@@ -43,7 +46,10 @@ class Cluster:
     files_read: tuple[Path, ...]
     keys: Mapping[str, tuple[str, ...]]
     overlays: Mapping[str, Path]
+    items: Mapping[str, tuple[Item, ...]]
     images: Mapping[str, Path]
+    debs: Mapping[str, tuple[Path, ...]]
+    hooks: Mapping[str, Path]
 
 
 def find(start: Path) -> Path | None:
@@ -62,7 +68,7 @@ def load(path: Path, *, bases: Collection[str]) -> Cluster:
     Raises:
         ConfigError: with every problem of the file, in the order of their places.
     """
-    from pibake.config import marks  # noqa: PLC0415 - a tenth of a second that `--help` should not pay
+    from pibake.config import marks, problems  # noqa: PLC0415 - a tenth of a second that `--help` should not pay
 
     try:
         raw = path.read_bytes()
@@ -70,7 +76,7 @@ def load(path: Path, *, bases: Collection[str]) -> Cluster:
         raise PibakeError(
             f"cannot read {path}: {error.strerror}", "`pibake init` writes one to start from"
         ) from None
-    document = marks.parse(raw, _display(path))
+    document = marks.parse(raw, problems.display(path))
     return _checked(document.data, bases, path, document.problems, document.render)
 
 
@@ -127,19 +133,16 @@ def _checked(
     typed, shape = check.read(data)
     between = [*rules.check(data, bases), *rules_network.check(data), *rules_kubernetes.check(data)]
     problems = [*found, *shape, *between, *named.find(data)]
-    if typed is None or problems:
-        raise ConfigError(render(problems))
+    if typed is None or problems or named.elsewhere:
+        raise ConfigError([*render(problems), *named.elsewhere])
     return Cluster(
         file=typed,
         source=source.absolute() if source else None,
         files_read=tuple(named.read),
         keys=MappingProxyType(named.keys),
         overlays=MappingProxyType(named.overlays),
+        items=MappingProxyType(named.items),
         images=MappingProxyType(named.images),
+        debs=MappingProxyType(named.debs),
+        hooks=MappingProxyType(named.hooks),
     )
-
-
-def _display(path: Path) -> str:
-    """Return a path as short as it can be from here."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative

@@ -42,7 +42,20 @@ SYNONYMS = {
 """What other tools call our keys, where it is too far from them for `difflib`."""
 
 TOO_MANY_SERVERS = "a fourth name server: glibc's resolver uses the first three (MAXNS in resolv.h) and silently drops the rest"
-LISTS = {"disable", "dns", "groups", "nodes", "overlays", "sans", "search", "ssh_keys", "taints", "users"}
+LISTS = {
+    "disable",
+    "dns",
+    "groups",
+    "hooks",
+    "nodes",
+    "overlays",
+    "packages",
+    "sans",
+    "search",
+    "ssh_keys",
+    "taints",
+    "users",
+}
 
 
 def read(data: Any) -> tuple[model.ClusterFile | None, list[Problem]]:

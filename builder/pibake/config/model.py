@@ -110,8 +110,18 @@ class Common(Strict):
     )
     overlays: tuple[leaves.Overlay, ...] | None = Field(
         default=None,
-        description="Folders of files to lay over the root file system, in order: overlays/NAME beside cluster.yaml, or pibake's own; a node's list replaces the defaults'.",
+        description="Folders of files, templates and links to lay over the root file system, in order: overlays/NAME beside cluster.yaml, or pibake's own; a node's list replaces the defaults'.",
         examples=[["motd"]],
+    )
+    packages: tuple[leaves.Package, ...] | None = Field(
+        default=None,
+        description="Debian packages to bake in with all they need: names from the base's own sources, and paths (with a `/`) of .deb files or folders of them; a node's list replaces the defaults'.",
+        examples=[["nftables", "debs/"]],
+    )
+    hooks: tuple[leaves.Hook, ...] | None = Field(
+        default=None,
+        description="Programs in hooks/ beside cluster.yaml, in order: each puts files of its making into the golden image; a node's list replaces the defaults'.",
+        examples=[["fetch-app"]],
     )
     locale: leaves.Locale | None = Field(
         default=None, description="Locale; C.UTF-8 unless set.", examples=["en_GB.UTF-8"]

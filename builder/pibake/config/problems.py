@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 Loc = tuple[str | int, ...]
 """The path of a value: keys and list positions from the top of the file."""
@@ -63,6 +65,12 @@ class Problem:
     on_key: bool = False
     first: Loc | None = None
     span: Span | None = None
+
+
+def display(path: Path) -> str:
+    """Return a path as short as it can be from here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def show(text: str) -> str:

@@ -275,3 +275,29 @@ def overlay(text: str) -> str:
             f"{show(text)} is not the name of an overlay", "name a folder in overlays/ beside cluster.yaml"
         )
     return text
+
+
+@_cached
+def hook(text: str) -> str:
+    """Return the name of a hook, which is one path component."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
+        raise Bad(f"{show(text)} is not the name of a hook", "name a program in hooks/ beside cluster.yaml")
+    return text
+
+
+@_cached
+def package(text: str) -> str:
+    """Return a package: a name (Debian Policy 5.6.1), or a path of packages, which holds a slash."""
+    if "/" in text:
+        return filename(text)
+    if text.endswith(".deb"):
+        raise Bad(f"{show(text)} is not the name of a package", f"a file is named with a slash: ./{text}")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", text):
+        name = re.match(r"[a-z0-9][a-z0-9+.-]+(?=[=:/ ])", text)
+        raise Bad(
+            f"{show(text)} is not the name of a package",
+            f"write {name[0]}: the version is that of the base's sources"
+            if name
+            else "write it like nftables",
+        )
+    return text

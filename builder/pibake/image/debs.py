@@ -13,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tarfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake.errors import CommandFailed, PibakeError
-from pibake.image import artifact, dpkg
+from pibake.image import dpkg
 from pibake.image.ext4_write import Entry, Kind
 from pibake.run import run
 
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from pibake.image.ext4_tree import Files
 
 
-def digest(deb: Path) -> str:
-    """Return the sha256 (hex) of a package."""
-    return artifact.sha256(deb)
+@dataclass(frozen=True)
+class Deb:
+    """A package, and its sha256 (hex)."""
+
+    path: Path
+    sha256: str
 
 
 def size(deb: Path) -> int:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MAGIC = 0xEF53
 SUPERBLOCK = 1024
+CHECK = ("e2fsck", "-f", "-p", "-E", "discard")
+"""In a regular file, discarding punches holes (e2fsck(8); lib/ext2fs/unix_io.c, unix_discard)."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def state(image: Path, offset: int = 0) -> State:
     if len(raw) < 1024 or struct.unpack_from("<H", raw, 0x38)[0] != MAGIC:
         raise ImageError(
             f"{image.name}: no ext4 file system at byte {offset}",
-            "pibake puts Kubernetes into root partitions with ext4 only",
+            "pibake puts packages, overlays and Kubernetes into root partitions with ext4 only",
         )
     blocks, free, inodes, shift = struct.unpack_from("<I4xIIxxxxI", raw, 0x4)
     high, high_free = struct.unpack_from("<I4xI", raw, 0x150)
@@ -82,8 +84,8 @@ def root_partition(image: Path) -> table.Partition:
 
 
 def repair(part: Path, *, epoch: int) -> None:
-    """Replay the journal and bring a file system into the state that resize2fs asks for."""
-    _tool(["e2fsck", "-f", "-p", str(part)], "check the root file system", epoch, fine={0, 1})
+    """Replay the journal and bring a file system into the state that resize2fs asks for; what is free gets holes."""
+    _tool([*CHECK, str(part)], "check the root file system", epoch, fine={0, 1})
 
 
 def resize(part: Path, size: int, *, epoch: int) -> None:
@@ -97,9 +99,12 @@ def resize(part: Path, size: int, *, epoch: int) -> None:
     _tool(["resize2fs", str(part), str(blocks)], "enlarge the root file system", epoch)
 
 
-def check(part: Path) -> None:
-    """Raise `ImageError` unless e2fsck finds a file system without fault."""
-    _tool(["e2fsck", "-f", "-n", str(part)], "check the root file system", 0)
+def finish(part: Path, *, epoch: int) -> None:
+    """Turn what is free in the file system into holes, and raise `ImageError` unless e2fsck finds no fault in it.
+
+    What was there before, of files that were replaced since the base was made, is neither kept nor copied.
+    """
+    _tool([*CHECK, str(part)], "check the root file system", epoch)
 
 
 def _tool(argv: list[str], why: str, epoch: int, fine: frozenset[int] | set[int] = frozenset({0})) -> None:

@@ -49,6 +49,7 @@ class Entry:
         uid: owner.
         gid: owning group.
         mtime: when the content was changed last, in Unix time; the time of the image by default.
+        claims: a directory that is there already gets this mode and owner, too.
     """
 
     path: str
@@ -59,6 +60,7 @@ class Entry:
     uid: int = 0
     gid: int = 0
     mtime: int | None = None
+    claims: bool = False
 
 
 def write(
@@ -112,6 +114,8 @@ class _Script:
         path = f"{parent}/{name}" if parent else name
         there = self._there(entry, path)
         if there and entry.kind is Kind.DIRECTORY:
+            if entry.claims:
+                self._attributes(entry, path)
             return
         if there:
             self._do("rm", path)
@@ -176,7 +180,7 @@ class _Script:
         if entry.kind is not Kind.SYMLINK:
             self._do("sif", path, "mode", f"0{entry.kind.value | entry.mode:o}")
         for field, value in (("uid", entry.uid), ("gid", entry.gid)):
-            if value:
+            if value or entry.claims:
                 self._do("sif", path, field, str(value))
         if entry.mtime is not None:
             self._do("sif", path, "mtime", f"@{entry.mtime}")

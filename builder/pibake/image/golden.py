@@ -10,10 +10,11 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pibake import bases, space
-from pibake.fsys import delete
+from pibake.errors import PibakeError, VerificationError
+from pibake.fsys import delete, stamp
 from pibake.image import debs, ext4, table
 from pibake.image.ext4_tree import Files
 from pibake.image.ext4_write import Entry, Kind
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
     from pibake.bases import Base
     from pibake.cache import Cache
+    from pibake.image.debs import Deb
     from pibake.progress import Progress
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the code changes what comes out of the same base and payload: part of every key."""
 
 
@@ -41,25 +43,57 @@ class PayloadFile:
         source: the file.
         mode: permission bits.
         sha256: digest of its content.
+        uid: owner, by number.
+        gid: owning group, by number.
     """
 
     path: str
     source: Path
     mode: int
     sha256: str
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
+class PayloadFolder:
+    """A folder of the root file system: its path without leading slash, permission bits, and owner by number.
+
+    With `claims` it gets these although the base has it already.
+    """
+
+    path: str
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    claims: bool = False
 
 
 @dataclass(frozen=True)
 class Payload:
-    """What all nodes of a kind get beside the base: files, packages to unpack, symbolic links by path.
+    """What all nodes of a kind get beside the base: files, packages to unpack, symbolic links by path, and folders.
 
     `arch` is Debian's name of the architecture that packages must be for; their content tells it, so it is in no key.
     """
 
     files: tuple[PayloadFile, ...] = ()
-    debs: tuple[Path, ...] = ()
+    debs: tuple[Deb, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     arch: str = "arm64"
+    folders: tuple[PayloadFolder, ...] = ()
+
+    def __or__(self, other: Payload) -> Payload:
+        """Return both payloads in one; `other` wins where both have a path."""
+        taken = {file.path for file in other.files} | other.links.keys()
+        named = {deb.path.name: deb for deb in (*self.debs, *other.debs)}
+        folders = {folder.path: folder for folder in (*self.folders, *other.folders)}
+        return Payload(
+            (*(file for file in self.files if file.path not in taken), *other.files),
+            tuple(named.values()),
+            {**{path: to for path, to in self.links.items() if path not in taken}, **other.links},
+            self.arch,
+            tuple(folders.values()),
+        )
 
     @property
     def key(self) -> str:
@@ -70,34 +104,56 @@ class Payload:
     def parts(self) -> dict[str, str]:
         """Return what identifies each part: mode and digest by path, digests by package, targets by link."""
         return {
-            **{file.path: f"{file.mode:o} {file.sha256}" for file in self.files},
+            **{f"{folder.path}/": f"{_access(folder)} {folder.claims}" for folder in self.folders},
+            **{file.path: f"{_access(file)} {file.sha256}" for file in self.files},
             **{path: f"-> {target}" for path, target in self.links.items()},
-            **{f"package {deb.name}": debs.digest(deb) for deb in self.debs},
+            **{f"package {deb.path.name}": deb.sha256 for deb in self.debs},
         }
 
 
-def golden(base: Base, payload: Payload, cache: Cache, progress: Progress) -> Base:
+def _access(item: PayloadFile | PayloadFolder) -> str:
+    return f"{item.mode:o} {item.uid}:{item.gid}"
+
+
+def key_of(base: Base, payload: Payload) -> str:
+    """Return the cache key of the golden image of `base` with `payload`."""
+    identity = hashlib.sha256(f"{FORMAT} {base.sha256} {payload.key}".encode()).hexdigest()
+    return f"golden@{identity[:32]}"
+
+
+def golden(base: Base, payload: Payload, cache: Cache, progress: Progress, *, former: str = "") -> Base:
     """Return `base` with `payload` in its root file system, from the cache or made now.
+
+    A cached one that is damaged is made anew; it is then among the damaged images of the cache.
+
+    Args:
+        base: what it is made from.
+        payload: what goes into it.
+        cache: where it is kept.
+        progress: where to show what is going on, and why it is made.
+        former: key of the golden image that it takes the place of, to say what changed.
 
     Raises:
         ImageError: the base has no ext4 root partition at its end, or the payload does not fit into its tree.
-        VerificationError: the cached golden image is damaged.
+        PibakeError: the disk is full, or a file of the payload changed meanwhile.
     """
     if not payload.key:
         return base
-    identity = hashlib.sha256(f"{FORMAT} {base.sha256} {payload.key}".encode()).hexdigest()
-    key = f"golden@{identity[:32]}"
+    key = key_of(base, payload)
     if found := _cached(key, base, payload, cache, progress):
         return found
     with cache.lock(key, progress):
         if found := _cached(key, base, payload, cache, progress):
             return found
-        _say_why(base, payload, cache, progress)
+        _say_why(base, payload, cache.pinned(former), progress)
         cache.sweep(key)
         image = cache.partial / f"{key}.img"
         try:
+            before = [stamp(file.source) for file in payload.files]
             sha256 = _make(base, payload, image, cache.partial / f"{key}.work", progress)
-            # The one name for all golden images of a base lets `base prune` keep the newest only.
+            for file, known in zip(payload.files, before, strict=True):
+                if stamp(file.source) != known:  # the key is that of what it was
+                    raise PibakeError(f"{file.source} changed while it was put into an image", "run it again")
             info = {
                 "name": f"golden image of {base.name}",
                 "base": base.sha256,
@@ -113,7 +169,11 @@ def golden(base: Base, payload: Payload, cache: Cache, progress: Progress) -> Ba
 
 
 def _cached(key: str, base: Base, payload: Payload, cache: Cache, progress: Progress) -> Base | None:
-    found = bases.cached(key, cache, progress)
+    try:
+        found = bases.cached(key, cache, progress)
+    except VerificationError as error:
+        progress.say(f"warning: the golden image of {base.name} is damaged and made anew: {error}")
+        return None
     return _named(base, payload, found.image, found.sha256) if found else None
 
 
@@ -122,19 +182,17 @@ def _named(base: Base, payload: Payload, image: Path, digest: str) -> Base:
     return replace(base, image=image, sha256=digest, info=info)
 
 
-def _say_why(base: Base, payload: Payload, cache: Cache, progress: Progress) -> None:
-    """Say which input changed since the newest golden image of a base of the same name."""
-    name = f"golden image of {base.name}"
-    known = [pin["info"] for pin in cache.pins().values() if pin["info"].get("name") == name]
-    if not known:
+def _say_why(base: Base, payload: Payload, pin: Mapping[str, Any], progress: Progress) -> None:
+    """Say which input changed since the golden image of this pin."""
+    if not pin:
         return
-    last = max(known, key=lambda info: int(info["obtained"]))
+    last = pin["info"]
     old, new = last["parts"], payload.parts()
     changed = sorted(part for part in old.keys() | new.keys() if old.get(part) != new.get(part))
     if last["base"] != base.sha256:
         changed.insert(0, "the base")
     listed = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-    progress.say(f"{name}: made anew, because {listed or 'pibake itself'} changed")
+    progress.say(f"golden image of {base.name}: made anew, because {listed or 'pibake itself'} changed")
 
 
 def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progress) -> str:
@@ -142,7 +200,9 @@ def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progr
     delete(work)
     work.mkdir()
     root = ext4.root_partition(base.image)
-    content = sum(file.source.stat().st_size for file in payload.files) + sum(map(debs.size, payload.debs))
+    content = sum(file.source.stat().st_size for file in payload.files) + sum(
+        debs.size(deb.path) for deb in payload.debs
+    )
     space.need(work, 2 * allocated(base.image) + 3 * content, "make a golden image")
     with (
         progress.task(f"golden image of {base.name}", total=2 * allocated(base.image) + 2 * content) as task,
@@ -154,7 +214,8 @@ def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progr
         part.take(base.image, root.size, meter)
         files = Files(part.path)
         # Packages first: their folders may have other modes, and what is given file by file wins.
-        entries = [*debs.unpack(payload.debs, files, work / "debs", payload.arch), *_entries(payload)]
+        packages = [deb.path for deb in payload.debs]
+        entries = [*debs.unpack(packages, files, work / "debs", payload.arch), *_entries(payload)]
         task.update(meter.done, note="writing")
         part.fill(files, entries, meter)
         task.update(meter.done, note="putting together")
@@ -165,6 +226,10 @@ def _make(base: Base, payload: Payload, image: Path, work: Path, progress: Progr
 
 
 def _entries(payload: Payload) -> list[Entry]:
-    files = [Entry(file.path, source=file.source, mode=file.mode) for file in payload.files]
+    folders = [
+        Entry(f.path, Kind.DIRECTORY, mode=f.mode, uid=f.uid, gid=f.gid, claims=f.claims)
+        for f in payload.folders
+    ]
+    files = [Entry(f.path, source=f.source, mode=f.mode, uid=f.uid, gid=f.gid) for f in payload.files]
     links = [Entry(path, Kind.SYMLINK, target=target) for path, target in payload.links.items()]
-    return sorted([*files, *links], key=lambda entry: entry.path)
+    return sorted([*folders, *files, *links], key=lambda entry: entry.path)

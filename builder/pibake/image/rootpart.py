@@ -46,14 +46,14 @@ class RootPart:
         ext4.repair(self.path, epoch=self.epoch)
 
     def fill(self, files: Files, entries: Sequence[Entry], meter: Meter) -> None:
-        """Make room in the file system, write the entries, and have it checked."""
+        """Make room in the file system, write the entries, and have it checked; what is free then is holes."""
         before = ext4.state(self.path)
         wanted = before.free + SPARE
         self._grow(wanted + sum(_footprint(entry, before.block) for entry in entries), len(entries))
         already = meter.done
         write(files, entries, epoch=self.epoch, on_bytes=lambda count: meter.set(already + count))
         self._grow(wanted, 0)  # only if the estimate was too low
-        ext4.check(self.path)
+        ext4.finish(self.path, epoch=self.epoch)
 
     def _grow(self, free: int, inodes: int) -> None:
         """Enlarge the file system until so much is free; the end of the image stays aligned."""

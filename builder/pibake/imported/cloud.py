@@ -30,7 +30,7 @@ OWN = {
 PACKAGES = "a card is made of what its base holds"
 LEFT = {
     "bootcmd": "pibake runs no commands of yours",
-    "packages": f"{PACKAGES}: use a base of your own that has them",
+    "packages": "name them in `packages:` of the cluster.yaml: they are baked in",
     "package_reboot_if_required": PACKAGES,
     "snap": f"{PACKAGES}: use a base of your own",
     "apt": "sources and settings of apt: put files for etc/apt into an overlay",

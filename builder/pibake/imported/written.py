@@ -32,6 +32,7 @@ PLACES = (
 
 REFUSED = (
     (r"/boot(/.*)?", "it is on the boot partition, whose files belong to the firmware and to pibake"),
+    (r".*\.j2", "in an overlay, a name ending in .j2 is that of a template"),
     (r"/(home|root)(/.*)?", "the files of an overlay belong to root, and home folders are made later"),
     (r"/(proc|sys|dev|run|tmp)(/.*)?", "it would not outlive the boot"),
     (r"/etc/(hostname|hosts|passwd|group|shadow|gshadow|fstab|machine-id)", "the node has its own"),
@@ -170,7 +171,9 @@ def _by_content(draft: Draft, entry: _Entry) -> str:
     if b"PRIVATE KEY" in entry.data:
         return "it holds a private key, and everybody may read the files of an overlay"
     if len(entry.data) + sum(len(file.data) for file in others.values()) > LARGEST_FILES:
-        return f"with it the overlay would hold more than the {LARGEST_FILES >> 10} KiB that a seed carries"
+        return (
+            f"with it the overlay would hold more than the {LARGEST_FILES >> 10} KiB that an import carries"
+        )
     if any(entry.path.startswith(f"/{path}/") or f"/{path}".startswith(f"{entry.path}/") for path in others):
         return "it is a file here and a folder elsewhere"
     return ""

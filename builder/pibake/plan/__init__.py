@@ -7,6 +7,7 @@ so it prints as JSON and is the dry run.
 from __future__ import annotations
 
 from pibake.plan.decide import plan
+from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.membership import (
     K3sAgent,
     K3sServer,
@@ -18,10 +19,24 @@ from pibake.plan.membership import (
     Server,
     part_name,
 )
-from pibake.plan.values import BaseRef, Host, Link, NodePlan, Overlay, Plan, SshKey, User, Wifi, node_json
+from pibake.plan.values import (
+    BaseRef,
+    Hook,
+    Host,
+    Link,
+    NodePlan,
+    Overlay,
+    Plan,
+    SshKey,
+    User,
+    Wifi,
+    node_json,
+)
 
 __all__ = [
     "BaseRef",
+    "Fleet",
+    "Hook",
     "Host",
     "K3sAgent",
     "K3sServer",
@@ -33,6 +48,7 @@ __all__ = [
     "NodePlan",
     "Overlay",
     "Part",
+    "Peer",
     "Plan",
     "Server",
     "SshKey",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
 from pibake.plan import members
-from pibake.plan.values import BaseRef, Host, Link, NodePlan, Overlay, Plan, SshKey, User, Wifi
+from pibake.plan.fleet import Fleet, Peer
+from pibake.plan.values import BaseRef, Hook, Host, Link, NodePlan, Overlay, Plan, SshKey, User, Wifi
 
 if TYPE_CHECKING:
     from pibake.config import Cluster
@@ -31,9 +32,11 @@ def plan(cluster: Cluster) -> Plan:
     shared = members.kubernetes(cluster)
     decide = _Decide(cluster, users, hosts, shared)
     sources = (*((cluster.source,) if cluster.source else ()), *cluster.files_read)
-    nodes = tuple(decide.node(node) for node in file.nodes)
+    nodes = [decide.node(node) for node in file.nodes]
+    fleet = Fleet(file.cluster, file.domain, tuple(map(_peer, nodes)))
+    nodes = [replace(node, fleet=fleet) for node in nodes]
     folder = cluster.source.parent if cluster.source else None
-    return Plan(file.cluster, file.domain, nodes, sources, shared, folder)
+    return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ class _Decide:
             timezone=node.timezone or defaults.timezone or TIMEZONE,
             hosts=self.hosts,
             wifi=_wifi(node, self.cluster.file),
+            packages=tuple(name for name in self.packages(node) if "/" not in name),
+            debs=tuple(deb for name in self.packages(node) if "/" in name for deb in self.cluster.debs[name]),
+            hooks=self.hooks(node, defaults),
         )
 
     def base(self, node: Common, defaults: Common) -> BaseRef:
@@ -80,7 +86,22 @@ class _Decide:
 
     def overlays(self, node: Common, defaults: Common) -> tuple[Overlay, ...]:
         names = node.overlays if node.overlays is not None else defaults.overlays or ()
-        return tuple(Overlay(name, self.cluster.overlays[name]) for name in names)
+        return tuple(Overlay(name, self.cluster.overlays[name], self.cluster.items[name]) for name in names)
+
+    def packages(self, node: Common) -> tuple[str, ...]:
+        return node.packages if node.packages is not None else self.cluster.file.defaults.packages or ()
+
+    def hooks(self, node: Common, defaults: Common) -> tuple[Hook, ...]:
+        names = node.hooks if node.hooks is not None else defaults.hooks or ()
+        return tuple(Hook(name, self.cluster.hooks[name]) for name in names)
+
+
+def _peer(node: NodePlan) -> Peer:
+    second = node.link.address6
+    return Peer(
+        node.hostname, node.fqdn, str(node.link.address.ip), str(second.ip) if second else "", node.role,
+        node.board, node.labels,
+    )  # fmt: skip
 
 
 def _link(node: Node, network: Network, domain: str) -> Link:

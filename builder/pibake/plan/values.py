@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pibake.config.overlays import Item
+    from pibake.plan.fleet import Fleet
     from pibake.plan.membership import Kubernetes, Membership
     from pibake.secret import Secret
 
@@ -57,7 +59,16 @@ class BaseRef:
 
 @dataclass(frozen=True)
 class Overlay:
-    """A folder of files to lay over the root file system."""
+    """A folder of files to lay over the root file system, and what was found in it."""
+
+    name: str
+    path: Path
+    items: tuple[Item, ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A program of the user's that puts files into golden images."""
 
     name: str
     path: Path
@@ -135,6 +146,10 @@ class NodePlan:
     member: Membership | None = None
     memory: int = 0
     wifi: Wifi | None = None
+    packages: tuple[str, ...] = ()
+    debs: tuple[Path, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    fleet: Fleet | None = field(default=None, hash=False)
 
     @property
     def image_name(self) -> str:
@@ -200,6 +215,8 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "memory": node.memory or None,
         "base": {key: text for key, text in vars(node.base).items() if text},
         "overlays": [{"name": overlay.name, "path": str(overlay.path)} for overlay in node.overlays],
+        "packages": [*node.packages, *(str(deb) for deb in node.debs)],
+        "hooks": [{"name": hook.name, "path": str(hook.path)} for hook in node.hooks],
         "users": [_user_json(user) for user in node.users],
         "locale": node.locale,
         "timezone": node.timezone,

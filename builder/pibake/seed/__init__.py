@@ -35,7 +35,7 @@ __all__ = ["CGROUP_FLAGS", "FILES_FILE", "LARGEST_FILES", "MARKER_FILE", "SECRET
            "early", "kernel_cmdline", "seed", "vehicle"]  # fmt: skip
 
 LARGEST_FILES = 512 << 10
-"""Bytes of overlay files a seed carries: it lies on a small boot partition, and is read before anything else runs."""
+"""Bytes of rendered templates a seed carries: it lies on a small boot partition, and is read before anything else runs."""
 SEED_ID = "etc/pibake/seed-id"
 
 
@@ -93,7 +93,7 @@ def seed(
     Args:
         node: what the node is.
         keys: public SSH keys (authorized_keys lines) by user name.
-        overlays: files laid over the root file system, from the node's overlays.
+        overlays: files laid over the root file system, from the templates of the node's overlays.
         system: what the base's image says of its system.
         boot: the texts of `system.config` and `system.cmdlines` as they stand on the boot partition.
         origin: what the card is made from, for its marker.
@@ -102,7 +102,7 @@ def seed(
         epoch: unix time the node's clock starts from at the earliest.
 
     Raises:
-        PibakeError: the overlays are too large for a seed, or nothing there can configure the node's network.
+        PibakeError: the templates come to too much for a seed, or nothing there can configure the node's network.
     """
     member = kube.render(node, secrets, extras) if node.member and secrets else kube.Rendered(Tree(), Tree())
     files = overlays | own.files(node, secrets) | member.public
@@ -115,9 +115,10 @@ def seed(
     wires = Tree({path: file for path, file in wires if path not in secret.files})
     parts: dict[str, bytes] = {}
     if system.cloud_init:
-        # a member's golden image has the joining unit already, as has every one with the unit that takes the seed apart
-        program = Tree() if node.member or lays else Tree.read(resources.path("overlays", "node"))
-        parts = cloud.files(node, keys, files | program, secret, system, early=lays)
+        # the golden image has the joining unit already where anything of pibake's is in it
+        joins = bool(node.member or lays or node.packages or node.debs)
+        program = Tree() if joins else Tree.read(resources.path("overlays", "node"))
+        parts = cloud.files(node, keys, files | program, secret, system, early=lays, starts_join=not joins)
         laid = wires | accounts.settings(system) if lays else Tree()
     else:
         laid = wires | accounts.files(node, keys, system) | files
@@ -163,7 +164,7 @@ def _fits(node: NodePlan, files: Tree) -> None:
     total = sum(len(file.data) for _, file in files)
     if total > LARGEST_FILES:
         raise PibakeError(
-            f"the overlays of {node.hostname} hold {size(total)}; a seed carries {size(LARGEST_FILES)} at most",
-            "overlays in a seed are for configuration files; take large files out of: "
+            f"the templates of {node.hostname} come to {size(total)}; a seed carries {size(LARGEST_FILES)} at most",
+            "what is the same on every node goes into the golden image, as a file without .j2 in: "
             + ", ".join(overlay.name for overlay in node.overlays),
         )

@@ -45,6 +45,7 @@ def files(
     system: System,
     *,
     early: bool,
+    starts_join: bool,
 ) -> dict[str, bytes]:
     """Return user-data and, if cloud-init is to configure the network, network-config.
 
@@ -55,6 +56,7 @@ def files(
         secret: what stands in the archive of secrets.
         system: what the base's image says of its system.
         early: whether the network is configured by files that are there before cloud-init starts.
+        starts_join: whether the joining unit comes with the seed, and so is to be enabled.
     """
     asking = [f"systemctl mask --now --no-block {' '.join(system.wizard)}"] if system.wizard else []
     boot = [CLOCK, *([UNPACK, KEEP_KEYS] if len(secret) else []), *asking, *([NO_APT] if node.member else [])]
@@ -66,7 +68,7 @@ def files(
         host_key=any(path.startswith("etc/ssh/") for path, _ in secret),
         boot_commands=boot,
         first_commands=[*([SET_PASSWORDS] if PASSWORDS in secret.files else []), *network.commands(node)],
-        starts_join=not node.member and not early,
+        starts_join=starts_join,
     ).encode()
     found = {"user-data": user_data}
     if not early and system.cloud_init:

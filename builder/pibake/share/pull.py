@@ -58,7 +58,7 @@ def pull(
         raise FetchError(f"the config of {reference} is larger than any of pibake's")
     repository.get(blob, config, f"the config of {reference}", lambda _: None)
     found = artifact.parse(manifest, config.getvalue(), str(reference))
-    now = int(time.time())  # the same for all: `base prune` keeps the newest of a name
+    now = int(time.time())  # the same for all: `base prune` keeps the last of a name that were pulled
     for image in found.images:
         _image(image, repository, cache, progress, now)
     paths = tuple(_delta(delta, repository, out) for delta in found.deltas)
@@ -67,7 +67,7 @@ def pull(
 
 def _image(image: Image, repository: Repository, cache: Cache, progress: Progress, now: int) -> None:
     """Get an image into the cache unless it is there, and pin it under all its names."""
-    pins = {key: {**info, "obtained": now} for key, info in image.pins.items()}
+    pins = {key: {**info, "obtained": now, "pulled": True} for key, info in image.pins.items()}
     key = f"pull@{image.sha256[:32]}"
     with cache.lock(key, progress):
         if cache.trusted(image.sha256, progress) is None:
