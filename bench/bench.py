@@ -186,7 +186,7 @@ def baking(folder: Path, base: bases.Base, runs: int) -> tuple[list[Row], float]
     return rows, seconds
 
 
-def flashing(folder: Path, base: bases.Base, runs: int) -> list[Row]:
+def flashing(folder: Path, runs: int) -> list[Row]:
     """Measure composing a node onto a file beside bmaptool and dd with its finished image, and reading it back."""
     path = cluster(folder, 1)
     image, card = folder / "out/node0.img", folder / "card"
@@ -197,7 +197,18 @@ def flashing(folder: Path, base: bases.Base, runs: int) -> list[Row]:
     def ours(*options: str) -> None:
         nonlocal peak
         card.unlink(missing_ok=True)
-        argv = [PIBAKE, "-q", "flash", "-c", path, "node0", card, "--yes", "--json", *options]
+        argv: list[str | Path] = [
+            PIBAKE,
+            "-q",
+            "flash",
+            "-c",
+            path,
+            "node0",
+            card,
+            "--yes",
+            "--json",
+            *options,
+        ]
         child = subprocess.Popen(argv, stdout=subprocess.PIPE)
         facts = json.loads(child.stdout.read()) if child.stdout else []
         _, status, used = os.wait4(child.pid, 0)
@@ -309,7 +320,7 @@ def main() -> None:
         rows = start_up(folder)
         baked, ours = baking(folder, base, options.runs)
         rows += [*baked, composing(folder, base), *fleet(folder, base)]
-        rows += flashing(folder, base, options.runs)
+        rows += flashing(folder, options.runs)
         if not options.quick:
             rows += [customizing(folder, base, ours), assembling(folder), *joining(folder)]
         print(f"\n{os.cpu_count()} processors, Python {sys.version.split()[0]}; {base.name}: "
