@@ -12,12 +12,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibake import bases, card, keys, nodes, vault
+from pibake import bases, card, keys, nodes, recipe, vault
 from pibake.errors import PibakeError
 from pibake.ground import Ground, judge
 from pibake.image import ext4, fat
 from pibake.image.ext4_tree import Files
 from pibake.image.fat_replace import replace
+from pibake.image.golden import key_of
 from pibake.image.layout import boot_partition
 from pibake.image.rewrite import in_use
 from pibake.seed import FILES_FILE, MARKER_FILE, SECRETS_FILE, Marker, Vehicle, changes, early
@@ -25,7 +26,7 @@ from pibake.seed.marker import read as read_marker
 from pibake.seed.marker import release
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pibake.bases import Base
@@ -98,7 +99,8 @@ def prepare(plan: Plan, node: NodePlan, path: Path, cache: Cache, progress: Prog
     )
     altered = {name: data for name, data in wanted.items() if there.get(name) != data} if words else {}
     writes = replace(path, start, altered, epoch=after.source_date_epoch) if altered else ()
-    return Reseed(found, after, words, tuple(left) if root.booted else (), writes)
+    warnings = [*(left if root.booted else ()), *_baked(plan, node, Ground(base, system), cache, progress)]
+    return Reseed(found, after, words, tuple(warnings), writes)
 
 
 def belongs(found: Card, plan: Plan, node: NodePlan) -> tuple[Marker, card.Root]:
@@ -178,6 +180,24 @@ def _carries(found: Card, node: NodePlan, system: System) -> None:
         raise PibakeError(
             f"{node.hostname} has packages, which are no part of a seed, and the card was made without any",
             FLASH.format(node.hostname),
+        )
+
+
+def _baked(plan: Plan, node: NodePlan, on: Ground, cache: Cache, progress: Progress) -> Iterator[str]:
+    """Yield what to say if the node would get another golden image by now: its content is no part of a seed."""
+    system, base = on.system, dataclasses.replace(on.base, sha256=on.base.info["base_sha256"])
+    try:
+        wanted = recipe.obtain(
+            recipe.of(node, system), base, system, cache, progress, kubernetes=plan.kubernetes
+        )
+    except PibakeError as error:
+        yield f"whether what is baked in is as cluster.yaml has it cannot be told: {error}"
+        return
+    now = cache.pinned(key_of(base, wanted)).get("sha256") if wanted.key else base.sha256
+    if now != on.base.sha256:
+        yield (
+            "what is baked in (overlays' files, packages, hooks, pibake's own units) is not what cluster.yaml gives now, "
+            f"and a seed does not change it: {FLASH.format(node.hostname)}"
         )
 
 

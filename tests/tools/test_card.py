@@ -260,6 +260,21 @@ class TestRead:
                 desk.prepare(image)
         assert boot_files(image) == boot_files(desk.build(out="fresh"))
 
+    def test_what_is_baked_in_and_changed_since_is_said(self, desk: Desk) -> None:
+        issue = desk.folder / "overlays/door/etc/issue.d/door"
+        issue.parent.mkdir(parents=True)
+        issue.write_text("one\n")
+        desk.describe(extra="  overlays: [door]\n")
+        image = desk.build(out="baked")
+        assert "baked in" not in desk.run("reseed", "node3", str(image), "--dry-run").stderr
+        golden = desk.read(image)["marker"]["golden_sha256"]
+        issue.write_text("two\n")
+        desk.describe(extra="  overlays: [door]\n", address="192.168.1.33/24")
+        done = desk.run("reseed", "node3", str(image), "--yes")
+        assert "warning: what is baked in" in done.stderr
+        assert "flash the card anew" in done.stderr
+        assert desk.read(image)["marker"]["golden_sha256"] == golden
+
     @ROOT
     def test_a_mounted_card_is_not_reseeded(self, desk: Desk, image: Path, tmp_path: Path) -> None:
         (tmp_path / "mnt").mkdir()
