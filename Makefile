@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # The demonstration has a folder of its own, so that it never meets a person's cluster.yaml.
 DEMO := images/out/demo
+# Tests with a command of their own are marked.
+HERE := not cluster and not k3s and not vendors and not flavours
 
 .PHONY: help
 help: ## List these commands
@@ -53,13 +55,14 @@ test: setup ## Run the linters and every test, with real QEMU boots
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile -m 'not boot and $(HERE)'
+	$(BIN)/pytest -m boot
 
 .PHONY: test-quick
 test-quick: setup ## Run everything that needs no boot and no base image
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not boot and not base and not cluster and not k3s and not vendors and not flavours'
+	$(BIN)/pytest -n auto --dist loadfile -m 'not boot and not base and $(HERE)'
 
 .PHONY: test-boot-all
 test-boot-all: setup ## Boot a card through every network program, on Debian 11 to 13, with cloud-init and without

@@ -1,4 +1,4 @@
-"""One card through its life in QEMU: first boot with SSH, a second boot, and a new address on the old disk."""
+"""One card through its life in QEMU: flashed, first boot with SSH, a second boot, and reseeded with a new address."""
 
 from __future__ import annotations
 
@@ -49,9 +49,25 @@ class Card:
         motd = self.folder / "overlays/motd/etc/motd"
         motd.parent.mkdir(parents=True, exist_ok=True)
         motd.write_text("baked by pibake\n")
-        subprocess.run(
-            [sys.executable, "-m", "pibake", "build", "--hostname", "node3"], cwd=self.folder, check=True
-        )
+        self.pibake("build", "--hostname", "node3")
+
+    def pibake(self, *arguments: str) -> str:
+        argv = [sys.executable, "-m", "pibake", *arguments]
+        return subprocess.run(argv, cwd=self.folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def flash(self) -> None:
+        """Let the image that `build` wrote be one that was flashed, onto a file."""
+        (self.folder / "images/out/node3.img").unlink()
+        self.pibake("flash", "node3", "images/out/node3.img", "--yes")
+
+    def reseed(self) -> str:
+        """Put today's seed onto the disk that was booted, as onto a card in a reader."""
+        disk, raw = self.folder / "node3.qcow2", self.folder / "node3.raw"
+        subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
+        said = self.pibake("reseed", "node3", str(raw), "--yes")
+        subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, disk], check=True)
+        raw.unlink()
+        return said
 
     @contextlib.contextmanager
     def booted(self) -> Iterator[dict[str, Any]]:
@@ -100,6 +116,7 @@ def card(tmp_path_factory: pytest.TempPathFactory, debian_13: Path) -> Card:
     assert debian_13.exists()
     made = Card(tmp_path_factory.mktemp("card"))
     made.build("192.168.10.13")
+    made.flash()
     return made
 
 
@@ -143,8 +160,9 @@ def second(card: Card, first: dict[str, Any]) -> dict[str, Any]:
 def moved(card: Card, second: dict[str, Any]) -> dict[str, Any]:
     assert second
     card.build("192.168.10.99")
+    words = card.reseed()
     with card.booted() as said:
-        return said
+        return {**said, "reseed": words}
 
 
 def test_the_first_boot_is_healthy(first: dict[str, Any]) -> None:
@@ -208,6 +226,7 @@ def test_a_second_boot_changes_nothing(first: dict[str, Any], second: dict[str, 
 
 
 def test_a_new_seed_on_the_old_disk_is_applied(moved: dict[str, Any], first: dict[str, Any]) -> None:
+    assert "192.168.10.13/24 -> 192.168.10.99/24" in moved["reseed"]
     assert moved["healthy"], [check for check in moved["checks"] if not check["ok"]]
     report = moved["report"]
     assert [a for found in report["addresses"].values() for a in found] == ["192.168.10.99/24"]

@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,28 @@ def loop(backing: Path) -> Iterator[Path]:
         yield device
     finally:
         tool("losetup", "--detach", device)
+
+
+def open_to_all(path: Path) -> None:
+    """Let everybody read a file of pytest's own folders, which are for one user."""
+    top = Path(tempfile.gettempdir())
+    for each in (path, *path.parents):
+        if each == top or not each.is_relative_to(top):
+            break
+        each.chmod(each.stat().st_mode | (0o055 if each.is_dir() else 0o044))
+
+
+def _nobody_can() -> bool:
+    """Return whether a user without any rights could start pibake."""
+    argv = [*AS_NOBODY, sys.executable, "-c", "import pibake"]
+    return (
+        os.geteuid() == 0 and subprocess.run(argv, check=False, capture_output=True, cwd="/").returncode == 0
+    )
+
+
+needs_nobody = pytest.mark.skipif(
+    not _nobody_can(), reason="needs root, and a checkout that everybody can read"
+)
 
 
 class BadCard:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.tools import command
-from tests.tools.cards import AS_NOBODY, NOBODY, image, loop, needs_root, pibake
+from tests.tools.cards import AS_NOBODY, NOBODY, image, loop, needs_nobody, needs_root, open_to_all, pibake
 from tests.tools.images import MIB, tool
 
 from pibake.errors import VerificationError
@@ -233,11 +233,9 @@ def test_the_partition_of_a_card_is_no_target(card_image: Path) -> None:
     assert "neither a block device nor a file" in done.stderr
 
 
-@needs_root
+@needs_nobody
 def test_permission_for_the_device_is_all_that_is_needed(card_image: Path, tmp_path: Path) -> None:
-    card_image.chmod(0o644)
-    for folder in (card_image.parent, *card_image.parent.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
+    open_to_all(card_image)
     with loop(filled(tmp_path / "card", 80 * MIB)) as device:
         os.chown(device, 0, NOBODY)
         device.chmod(0o660)

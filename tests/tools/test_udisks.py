@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.tools.cards import AS_NOBODY, HERE, image, loop, needs_root, pibake
+from tests.tools.cards import AS_NOBODY, HERE, image, loop, needs_nobody, open_to_all, pibake
 from tests.tools.images import MIB
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("/usr/libexec/udisks2/udisksd", "/usr/lib/polkit-1/polkitd", "/usr/bin/dbus-daemon")
 pytestmark = [
-    needs_root,
+    needs_nobody,
     pytest.mark.skipif(
         not all(Path(path).exists() for path in NEEDED) or not shutil.which("unshare"),
         reason="needs udisks2, polkitd, dbus-daemon and unshare",
@@ -28,9 +28,7 @@ pytestmark = [
 @pytest.fixture
 def card(tmp_path: Path) -> Iterator[Path]:
     """Make a card that only root can open, in a folder that everybody can read."""
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    image(tmp_path / "a.img").chmod(0o644)
+    open_to_all(image(tmp_path / "a.img"))
     (tmp_path / "card").touch()
     os.truncate(tmp_path / "card", 80 * MIB)
     with loop(tmp_path / "card") as device:

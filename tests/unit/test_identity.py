@@ -136,6 +136,7 @@ def test_rotating_what_is_not_there_is_refused(secrets: Secrets, what: str, node
         ("server", f"{K3S.tokens['server'].reveal()}\n", "wrong shape"),
         ("agent", f"K10{'0' * 64}::node:{'a' * 32}", "another certificate authority"),
     ],
+    ids=["short", "no prefix", "of the server", "no password", "a newline", "another ca"],
 )
 def test_a_k3s_token_of_the_wrong_shape_or_ca_is_named_not_shown(kind: str, text: str, message: str) -> None:
     said = check_fails(replace(K3S, tokens={**K3S.tokens, kind: Secret(text)}))
