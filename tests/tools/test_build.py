@@ -148,6 +148,18 @@ def test_a_delta_is_composed_to_the_image_that_build_makes(bench: Bench) -> None
         assert manifest["image"]["sha256"] == hashlib.sha256(delta.read_bytes()).hexdigest()
 
 
+def test_nodes_and_deltas_are_flashed_without_an_image_in_between(bench: Bench) -> None:
+    bench.build("--all")
+    bench.build("--all", "--output", "delta", "-o", "deltas")
+    done = bench.run("flash", "--all", "a", "b", "--yes", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [each["verified"] for each in json.loads(done.stdout)] == [True, True]
+    assert bench.run("flash", "deltas/node4.delta", "c", "--yes").returncode == 0
+    for name, card in (("node3", "a"), ("node4", "b"), ("node4", "c")):
+        assert (bench.folder / card).read_bytes() == (bench.out / f"{name}.img").read_bytes()
+        assert (bench.folder / card).stat().st_mode & 0o777 == 0o600
+
+
 def test_a_qcow2_disk_on_the_golden_image_is_the_same_disk(bench: Bench) -> None:
     bench.build()
     bench.build("--hostname", "node3", "--output", "qcow2")
