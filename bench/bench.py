@@ -68,6 +68,7 @@ def short(seconds: float) -> str:
 
 
 def once(action: Callable[[], object]) -> float:
+    os.sync()  # or the disk is still busy with what was written before
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
@@ -140,7 +141,6 @@ def fleet(folder: Path, base: bases.Base) -> list[Row]:
 
     def fresh(action: Callable[[], None]) -> float:
         shutil.rmtree(out, ignore_errors=True)
-        os.sync()  # or the disk is still busy with what was written before
         return once(action)
 
     floor, seconds = fresh(bare), fresh(ours)

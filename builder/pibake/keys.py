@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import requests
-
 from pibake.errors import FetchError
 
 if TYPE_CHECKING:
@@ -41,6 +39,8 @@ def resolve(nodes: Sequence[NodePlan]) -> dict[str, tuple[str, ...]]:
 
 
 def _fetch(url: str) -> tuple[str, ...]:
+    import requests  # noqa: PLC0415 - slow to import, and most keys stand in the file
+
     hint = "put the key's text into cluster.yaml, or name a file with {file: ...}"
     try:
         with requests.get(url, timeout=TIMEOUT, stream=True) as answer:

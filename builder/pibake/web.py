@@ -9,14 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import requests
-
 from pibake import __version__
 from pibake.errors import FetchError
 from pibake.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import requests
 
 CHUNK = 128 * 1024
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
@@ -52,6 +52,8 @@ class Transient(Exception):
 
 def session() -> requests.Session:
     """Return a session; it honours http_proxy, https_proxy, no_proxy and REQUESTS_CA_BUNDLE by itself."""
+    import requests  # noqa: PLC0415 - slow to import, and most runs ask nobody
+
     session = requests.Session()
     # "identity": the digest is that of the stored file, so it must not be compressed once more on the way.
     session.headers.update({"User-Agent": f"pibake/{__version__}", "Accept-Encoding": "identity"})
@@ -60,6 +62,8 @@ def session() -> requests.Session:
 
 def ask(session: requests.Session, url: str, policy: Policy, headers: dict[str, str]) -> requests.Response:
     """Send a GET and return an answer with content; the rest becomes `Transient` or `FetchError`."""
+    import requests  # noqa: PLC0415 - slow to import, and most runs ask nobody
+
     try:
         answer = session.get(url, headers=headers, stream=True, timeout=(policy.connect, policy.read))
     except (requests.ConnectionError, requests.Timeout) as error:
@@ -79,6 +83,8 @@ def ask(session: requests.Session, url: str, policy: Policy, headers: dict[str, 
 
 def body(answer: requests.Response) -> Iterator[bytes]:
     """Yield an answer's bytes as they come; a connection that breaks is `Transient`."""
+    import requests  # noqa: PLC0415 - slow to import, and most runs ask nobody
+
     try:
         yield from answer.iter_content(CHUNK)
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
