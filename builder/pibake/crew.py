@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from pibake.progress import Task
 
-THREADS = max(2, min(4, os.cpu_count() or 1))
-"""Two at least, one of which waits for a disk or the network; more than four would all wait for the same one."""
+THREADS = max(2, min(4, (os.cpu_count() or 1) + 1))
+"""One more than processors: each waits for a disk or the network now and then; more than four would wait for the same one."""
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 

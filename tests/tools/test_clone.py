@@ -70,7 +70,7 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
     assert allocated(tmp_path / "b") <= allocated(source)
 
 
-def test_a_clone_that_is_stopped_stops_hashing_too(tmp_path: Path) -> None:
+def test_a_clone_that_is_stopped_does_not_hash_to_its_end(tmp_path: Path) -> None:
     source = sparse(tmp_path / "a", (0, os.urandom(MIB)), length=MIB)
 
     def stop(_: int) -> None:

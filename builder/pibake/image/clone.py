@@ -1,16 +1,18 @@
-"""Copies of disk images that cost what is allocated, not what is apparent."""
+"""Images written to files, at the cost of what a card would get."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import hashlib
+import mmap
 import os
-import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from pibake.errors import ImageError, PibakeError
-from pibake.image.extents import CHUNK, ZEROS, allocated, extents
+from pibake.errors import PibakeError
+from pibake.image.extents import ZEROS
+from pibake.image.mapped import BLOCK
 from pibake.image.pieces import spans
 from pibake.progress import size
 
@@ -22,113 +24,98 @@ if TYPE_CHECKING:
 
 FICLONE = 0x40049409
 """ioctl that shares all extents of another file: linux/fs.h, `_IOW(0x94, 9, int)`."""
+CHUNK = 4 << 20
+BUFFERS = 4
 
 
 def clone(image: Composition, target: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
     """Write a composed image to a file, and return its sha256 (hex).
 
-    All extents are shared where the file system can; elsewhere the kernel copies what the base has allocated. A second
-    thread hashes meanwhile, so the digest costs no time of its own where there are two processors.
+    All extents are shared where the file system can. Elsewhere what is mapped is read once: this thread computes the
+    digest of it while another one writes it, past the page cache, which would have to be written again by the kernel.
 
     Args:
         image: what to write.
         target: the file; made, or overwritten.
-        on_bytes: called with the number of bytes copied since the last call; what it raises ends the work.
+        on_bytes: called with the number of bytes read since the last call; what it raises ends the work.
 
     Raises:
         ImageError: the base shrank meanwhile.
         PibakeError: the target's disk is full.
     """
-    failed: list[BaseException] = []
-    digests: list[str] = []
-    stop = threading.Event()
-
-    def digest() -> None:
-        try:
-            digests.append(_digest(image, stop))
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            failed.append(error)
-
-    hasher = threading.Thread(target=digest)
-    hasher.start()
+    writer = _opened(target)
     try:
-        _write(image, target, on_bytes)
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        hasher.join()
-    if failed:
-        raise failed[0]
-    return digests[0]
-
-
-def _write(image: Composition, target: Path, on_bytes: Callable[[int], None]) -> None:
-    reader = os.open(image.base, os.O_RDONLY | os.O_CLOEXEC)
-    writer = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.ioctl(writer, FICLONE, reader)
-        except OSError:
-            os.ftruncate(writer, image.length)
-            for first, last in extents(reader, 0, image.base_length):
-                _copy_range(reader, writer, first, last, on_bytes)
+        shared = _shared(image, writer)
+        if shared:
+            for patch in image.patches:
+                _put(writer, memoryview(patch.data), patch.offset)
+        digest = _copied(image, -1 if shared else writer, on_bytes)
         os.ftruncate(writer, image.length)
-        for patch in image.patches:
-            write_all(writer, patch.data, patch.offset)
     except OSError as error:
-        raise full(target, error, needed=allocated(image.base)) from error
+        raise full(target, error, needed=sum(piece.end - piece.start for piece in image.pieces)) from error
     finally:
-        os.close(reader)
         os.close(writer)
+    return digest
 
 
-def _copy_range(reader: int, writer: int, position: int, end: int, on_bytes: Callable[[int], None]) -> None:
-    while position < end:
-        want = min(CHUNK, end - position)
+def _opened(target: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        return os.open(target, flags | os.O_DIRECT, 0o644)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of file systems without direct I/O: open(2)
+            raise
+        return os.open(target, flags, 0o644)
+
+
+def _shared(image: Composition, writer: int) -> bool:
+    """Share the extents of the base with the file, if the file system can; what follows goes through the page cache."""
+    with image.base.open("rb", buffering=0) as base:
         try:
-            count = os.copy_file_range(reader, writer, want, position, position)
-        except OSError as error:
-            if error.errno not in {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
-                raise
-            count = os.pwrite(writer, os.pread(reader, want, position), position)
-        if not count:
-            raise ImageError(f"the base image ended at byte {position} while it was copied")
-        position += count
-        on_bytes(count)
+            fcntl.ioctl(writer, FICLONE, base.fileno())
+        except OSError:
+            return False
+    fcntl.fcntl(writer, fcntl.F_SETFL, fcntl.fcntl(writer, fcntl.F_GETFL) & ~os.O_DIRECT)
+    return True
 
 
-def write_all(writer: int, data: bytes, offset: int) -> None:
-    """Write all of `data` at byte `offset`: pwrite(2) may write less, and what is left is tried again or fails."""
-    view = memoryview(data)
+def _copied(image: Composition, writer: int, on_bytes: Callable[[int], None]) -> str:
+    """Return the sha256 of an image; what is in its pieces is written to the file on the way, unless that is -1."""
+    total, position = hashlib.sha256(), 0
+    buffers = [mmap.mmap(-1, CHUNK) for _ in range(BUFFERS)]
+    busy: list[Future[None]] = []
+    with image.opened() as reader, ThreadPoolExecutor(1, "pibake-write") as pool:
+        for number, (start, end) in enumerate(spans(image.pieces, CHUNK)):
+            if number >= BUFFERS and writer >= 0:
+                busy[number - BUFFERS].result()
+            count = end - start
+            view = memoryview(buffers[number % BUFFERS])[: -(-count // BLOCK) * BLOCK]
+            reader.read_into(view[:count], start)
+            view[count:] = bytes(len(view) - count)
+            if writer >= 0:
+                busy.append(pool.submit(_put, writer, view, start))
+            _zeros(total, start - position)
+            total.update(view[:count])
+            position = end
+            on_bytes(count)
+        for future in busy[-BUFFERS:]:
+            future.result()
+    _zeros(total, image.length - position)
+    return total.hexdigest()
+
+
+def _zeros(total: hashlib._Hash, count: int) -> None:
+    """Feed zeros to a hash: from one block of them, not from the disk."""
+    for _ in range(count // len(ZEROS)):
+        total.update(ZEROS)
+    total.update(ZEROS[: count % len(ZEROS)])
+
+
+def _put(writer: int, view: memoryview, offset: int) -> None:
+    """Write all of `view`: pwrite(2) may write less, and what is left is tried again or fails."""
     while view:
         count = os.pwrite(writer, view, offset)
         view, offset = view[count:], offset + count
-
-
-def _digest(image: Composition, stop: threading.Event) -> str:
-    """Return the sha256 of the whole image; what is in no piece comes from one block of zeros, not from the disk."""
-    total = hashlib.sha256()
-    buffer = memoryview(bytearray(CHUNK))
-    position = 0
-
-    def zeros(count: int) -> None:
-        for _ in range(count // len(ZEROS)):
-            if stop.is_set():
-                return
-            total.update(ZEROS)
-        total.update(ZEROS[: count % len(ZEROS)])
-
-    with image.opened() as reader:
-        for start, end in spans(image.pieces, CHUNK):
-            if stop.is_set():
-                break
-            zeros(start - position)
-            reader.read_into(buffer[: end - start], start)
-            total.update(buffer[: end - start])
-            position = end
-    zeros(image.length - position)
-    return total.hexdigest()
 
 
 def full(target: Path, error: OSError, *, needed: int) -> PibakeError:
