@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import itertools
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,10 +103,12 @@ def compose(
     length: int = 0,
     secret: bool = False,
 ) -> Composition:
-    """Return an image composed of a base image, whose pieces are known, and patches to it.
+    """Return an image composed of a base image, whose pieces are known, and patches to it: sorted, and apart.
 
     Only the pieces that patches touch are read.
     """
+    if any(first.end > second.offset for first, second in itertools.pairwise(patches)):
+        raise ValueError("patches overlap, or are out of order")
     size = base.stat().st_size
     image = Composition(base, base_sha256, size, length or size, tuple(patches), (), secret)
     touched = {slot for patch in patches for slot in range(patch.offset // PIECE, -(-patch.end // PIECE))}

@@ -64,7 +64,8 @@ def patches(image: Path, tree: Tree, *, epoch: int, length: int) -> tuple[Patch,
         fat.write(skeleton, boot, tree, epoch=epoch)
         written = _places(Volume(skeleton, boot), [*folders, *(path for path, _ in tree)])
         found = _different(image, skeleton, known, written)
-    return (*found, *(_grown(image, length) if table.read(image).label == "gpt" else ()))
+    moved = _grown(image, length) if table.read(image).label == "gpt" else []
+    return tuple(sorted([*found, *moved], key=lambda patch: patch.offset))
 
 
 def _places(volume: Volume, paths: Iterable[str]) -> list[Range]:
