@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from pibake.crew import Crew
 from pibake.errors import PibakeError, about
 from pibake.image import artifact, bmap, delta, qcow2, seeding, table
 from pibake.image.clone import clone
-from pibake.image.extents import allocated
+from pibake.image.pieces import volume
 from pibake.nodes import compose_node, prepare
 from pibake.plan import node_json
 from pibake.progress import size
@@ -26,15 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pibake.bases import Base
     from pibake.cache import Cache
     from pibake.ground import Ground
     from pibake.nodes import Composed, Job
     from pibake.plan import NodePlan, Plan
     from pibake.progress import Progress
-
-OUTPUTS = ("img", "qcow2", "delta")
-"""What a node's image can be written as."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Form:
     """What images are written as.
 
     Attributes:
-        output: one of OUTPUTS.
+        output: "img", "qcow2" or "delta".
         compress: "zst" or "xz" for compressed .img files, or "".
         size: bytes of every image; those of its base by default.
     """
@@ -98,10 +94,12 @@ def build(
     if form.compress == "xz":
         find("xz", "compress images")
     job, found = prepare(plan, nodes, cache, progress, form.size)
-    _check_space(out, [found[node.hostname].base for node in nodes], form)
-    images = [found[node.hostname].base.image for node in nodes] if form.output == "img" else []
-    total = sum(allocated(image) for image in images)
-    total += sum(seeding.length_of(image, form.size) for image in images if form.compress)
+    images = [found[node.hostname].base for node in nodes] if form.output == "img" else []
+    total = sum(volume(job.pieces[base.sha256]) for base in images)
+    if form.compress:
+        total += sum(seeding.length_of(base.image, form.size) for base in images)
+    else:
+        _check_space(out, total, len(nodes))
     label = f"bake {nodes[0].hostname}" if len(nodes) == 1 else f"bake {len(nodes)} nodes"
     with progress.task(label, total=total) as task:
         run = Run(out, form, job, Crew(task))
@@ -155,14 +153,12 @@ def _write(made: Composed, final: Path, work: artifact.Workplace, run: Run) -> d
     return {**whole, "bytes": final.stat().st_size, "sha256": artifact.sha256(final)}
 
 
-def _check_space(out: Path, wanted: Sequence[Base], form: Form) -> None:
+def _check_space(out: Path, needed: int, count: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    needed = sum(allocated(base.image) for base in wanted)
-    state = os.statvfs(out)
-    free = state.f_bavail * state.f_frsize
-    if needed > free and form == Form(size=form.size):
+    free = shutil.disk_usage(out).free
+    if needed > free:
         raise PibakeError(
-            f"{out} has {size(free)} free; {len(wanted)} image(s) need {size(needed)}",
+            f"{out} has {size(free)} free; {count} image(s) need {size(needed)}",
             "free some space, choose another folder with -o, or write less: --output delta, or --compress zst",
         )
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pibake.cache import Cache
     from pibake.ground import Ground
     from pibake.identity import Secrets
+    from pibake.image.pieces import Piece
     from pibake.plan import Kubernetes, NodePlan, Plan
     from pibake.progress import Progress
 
@@ -35,11 +36,12 @@ DAY = 86400
 
 @dataclass(frozen=True)
 class Job:
-    """What every node of one run shares."""
+    """What every node of one run shares; `pieces` are those of each image that nodes are made from, by its sha256."""
 
     cluster: str
     cache: Cache
     progress: Progress
+    pieces: Mapping[str, Sequence[Piece]]
     keys: Mapping[str, Sequence[str]]
     sources: tuple[Path, ...] = ()
     secrets: Secrets | None = None
@@ -79,11 +81,15 @@ def prepare(
     find("mcopy", "build images")
     credentials = extras(plan.kubernetes)
     secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
-    job = Job(plan.cluster, cache, progress, keys.resolve(nodes), plan.sources, secrets, credentials, length)
+    people = keys.resolve(nodes)
     found = ground.grounds(plan, nodes, cache, progress)
-    for base in {on.base.sha256: on.base for on in found.values()}.values():
-        pieces.of(base, cache, progress)
-    return job, found
+    known = {
+        digest: pieces.of(base, cache, progress)
+        for digest, base in {on.base.sha256: on.base for on in found.values()}.items()
+    }
+    return Job(
+        plan.cluster, cache, progress, known, people, plan.sources, secrets, credentials, length
+    ), found
 
 
 def compose_node(node: NodePlan, on: Ground, job: Job) -> Composed:
@@ -96,7 +102,7 @@ def compose_node(node: NodePlan, on: Ground, job: Job) -> Composed:
     image = compose(
         base.image,
         base.sha256,
-        pieces.of(base, job.cache, job.progress),
+        job.pieces[base.sha256],
         patches,
         length=length,
         secret=len(seeded.secret) > 0,

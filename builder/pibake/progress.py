@@ -41,6 +41,22 @@ class Progress(Protocol):
         """Show one line that stays."""
 
 
+class Meter:
+    """Bytes moved so far, shown on a task."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.done = task, 0
+
+    def add(self, count: int) -> None:
+        """Count so many bytes more."""
+        self.set(self.done + count)
+
+    def set(self, done: int) -> None:
+        """Say how many bytes it is in all."""
+        self.done = done
+        self.task.update(done)
+
+
 class Silent:
     """Shows nothing."""
 

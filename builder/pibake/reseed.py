@@ -240,6 +240,7 @@ def _render(plan: Plan, node: NodePlan, on: Ground, cache: Cache, progress: Prog
         plan.cluster,
         cache,
         progress,
+        {},
         keys.resolve([node]),
         plan.sources,
         secrets,

@@ -36,7 +36,7 @@ def names(text: str) -> Iterator[tuple[str, int]]:
         Fault: it is no template.
     """
     import jinja2.meta  # noqa: PLC0415 - a tenth of a second that `--help` should not pay
-    import jinja2.nodes  # noqa: PLC0415
+    import jinja2.nodes  # noqa: PLC0415 - as above
 
     try:
         tree = _environment().parse(text)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake.errors import about
-from pibake.image import artifact, bmap, delta
+from pibake.image import artifact, bmap, delta, pieces
 from pibake.image.clone import clone
-from pibake.image.extents import allocated
+from pibake.progress import Meter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,22 +40,15 @@ def unpack(
     Raises:
         PibakeError: the delta is damaged, its golden image is missing or another one, or there is no room.
     """
-    name = f"{path.name.removesuffix('.delta')}.img"
+    stem = path.name.removesuffix(".delta")
+    name, map_name = f"{stem}.img", f"{stem}.bmap"
     with about(path.name), cache.lock(f"out-{out.resolve() / name}", progress):
         image = delta.opened(path, cache, progress, golden=golden)
-        map_name = f"{path.name.removesuffix('.delta')}.bmap"
         with artifact.workplace(out, name, f"{name}.sha256", map_name) as work:
             final = work.part(name)
             final.touch(mode=0o600, exist_ok=False)
-            with progress.task(f"compose {name}", total=allocated(image.base)) as task:
-                done = 0
-
-                def on_bytes(count: int) -> None:
-                    nonlocal done
-                    done += count
-                    task.update(done)
-
-                digest = clone(image, final, on_bytes)
+            with progress.task(f"compose {name}", total=pieces.volume(image.pieces)) as task:
+                digest = clone(image, final, Meter(task).add)
             work.part(f"{name}.sha256").write_text(f"{digest}  {name}\n")
             work.part(map_name).write_text(bmap.render(image.pieces, image.length))
             work.publish()

@@ -31,18 +31,32 @@ http: {{addr: "127.0.0.1:{port}"{tls}}}
 """
 
 
+HOOK = """mkdir "$1/srv" && cd "$1/srv" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" &&
+    apt-get download -qq -o APT::Sandbox::User=root docker-registry"""
+
+
 @functools.cache
 def program() -> Path:
     """Return docker-registry; Debian's package is unpacked, not installed: that would start it, on every address."""
     if found := shutil.which("docker-registry"):
         return Path(found)
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "pibake/docker-registry")
-    if not (folder / "usr/bin/docker-registry").exists():
+    if not folder.exists():
         with tempfile.TemporaryDirectory() as name:
-            argv = ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", "docker-registry"]
-            subprocess.run(argv, cwd=name, check=True, capture_output=True)
-            [deb] = Path(name).glob("*.deb")
-            part = folder.with_name(f"{folder.name}.{os.getpid()}")
+            # with package lists of its own: this host's may be old, or not there at all
+            argv = [
+                "mmdebstrap",
+                "--quiet",
+                "--variant=custom",
+                "--format=tar",
+                f"--customize-hook={HOOK}",
+                "bookworm",
+            ]
+            subprocess.run([*argv, f"{name}/tar"], check=True, capture_output=True)
+            subprocess.run(["tar", "-xf", f"{name}/tar", "-C", name, "./srv"], check=True)
+            [deb] = Path(name, "srv").glob("*.deb")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            part = folder.with_name(f".{folder.name}.{os.getpid()}")
             subprocess.run(["dpkg-deb", "-x", deb, part], check=True)
             part.rename(folder)
     return folder / "usr/bin/docker-registry"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tests.tools import command
 
-from pibake.image import ext4
+from pibake.image import ext4, pieces
 
 FAST = ("--gateway", "192.168.1.1", "--dns", "192.168.1.1", "--user", "ops")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAIWwftzGuOQWTMO0Qy+BoCT+4Dg5EWBf0qGNpkL/TjW me"
@@ -277,7 +277,7 @@ def test_a_disk_that_fills_is_an_error_and_keeps_the_old_image(bench: Bench) -> 
         f"cmp {bench.folder}/kept/node3.img {bench.out}/node3.img && echo same"
     )
     (cached,) = (bench.folder / "cache/pibake/images/sha256").glob("*.img")
-    base = cached.stat().st_blocks * 512
+    base = pieces.volume(pieces.measure(cached))
     # Too little is seen before anything is written; room for the image but not for the seed, only while writing.
     for room, complaint in ((base // 2, "free; 1 image(s) need"), (base + 4096, "disk is full")):
         done = subprocess.run(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,6 +69,32 @@ def test_holes_stay_holes(tmp_path: Path) -> None:
     clone(composed(source), tmp_path / "b")
     assert (tmp_path / "b").stat().st_size == 1 << 30
     assert allocated(tmp_path / "b") <= allocated(source)
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("mkfs.btrfs", path=images.ENVIRONMENT["PATH"]),
+    reason="mounts a file system that shares extents, which needs root and btrfs-progs",
+)
+def test_where_extents_can_be_shared_a_clone_takes_only_its_patches(tmp_path: Path) -> None:
+    disk, mount = tmp_path / "disk", tmp_path / "mnt"
+    mount.mkdir()
+    sparse(disk, length=512 * MIB)
+    images.tool("mkfs.btrfs", "-q", disk)
+    images.tool("mount", "-o", "loop", disk, mount)
+    try:
+        source = sparse(mount / "a", (0, os.urandom(100 * MIB)), length=120 * MIB)
+        image = composed(source, Patch(MIB, b"p" * 8192), Patch(110 * MIB, b"q" * 4096), length=128 * MIB)
+        images.tool("sync", "-f", mount)
+        before = shutil.disk_usage(mount).used
+        digest = clone(image, mount / "b")
+        images.tool("sync", "-f", mount)
+        assert shutil.disk_usage(mount).used - before < 10 * MIB
+        content = bytearray(source.read_bytes()) + bytes(8 * MIB)
+        content[MIB : MIB + 8192], content[110 * MIB : 110 * MIB + 4096] = b"p" * 8192, b"q" * 4096
+        assert (mount / "b").read_bytes() == content
+        assert digest == hashlib.sha256(content).hexdigest()
+    finally:
+        images.tool("umount", mount)
 
 
 def test_a_clone_that_is_stopped_does_not_hash_to_its_end(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def file_refusals(path: Path, sources: Sequence[Path]) -> tuple[Refusal, ...]:
 
 def _missing(path: Path) -> tuple[Refusal, ...]:
     """Refuse to make files in /dev: the name of a card that is not there would fill memory with its image."""
-    if path.resolve().is_relative_to("/dev") and not path.resolve().is_relative_to("/dev/shm"):  # noqa: S108
+    if path.resolve().is_relative_to("/dev") and not path.resolve().is_relative_to("/dev/shm"):  # noqa: S108 - looked at, not written to
         return (
             Refusal("there is no such device", "put the card in; `pibake flash --list` shows what is there"),
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pibake.errors import PibakeError
 from pibake.image.extents import ZEROS
 from pibake.image.mapped import BLOCK
-from pibake.image.pieces import spans
+from pibake.image.pieces import spans, volume
 from pibake.progress import size
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def clone(image: Composition, target: Path, on_bytes: Callable[[int], None] = la
         digest = _copied(image, -1 if shared else writer, on_bytes)
         os.ftruncate(writer, image.length)
     except OSError as error:
-        raise full(target, error, needed=sum(piece.end - piece.start for piece in image.pieces)) from error
+        raise full(target, error, needed=volume(image.pieces)) from error
     finally:
         os.close(writer)
     return digest

@@ -19,7 +19,8 @@ from pibake.image import debs, ext4, table
 from pibake.image.ext4_tree import Files
 from pibake.image.ext4_write import Entry, Kind
 from pibake.image.extents import allocated
-from pibake.image.rootpart import Meter, RootPart, digest
+from pibake.image.rootpart import RootPart, digest
+from pibake.progress import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

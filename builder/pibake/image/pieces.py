@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from pibake.errors import ImageError
 from pibake.fsys import load, store
 from pibake.image import mapped
+from pibake.image.extents import allocated
+from pibake.progress import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -73,15 +75,8 @@ def of(base: Base, cache: Cache, progress: Progress) -> tuple[Piece, ...]:
     if known.get("format") == FORMAT:
         with suppress(KeyError, TypeError, ValueError):  # of a record that somebody has edited
             return tuple(Piece(int(start), int(end), str(digest)) for start, end, digest in known["pieces"])
-    done = 0
-
-    def on_bytes(count: int) -> None:
-        nonlocal done
-        done += count
-        task.update(done)
-
-    with progress.task(f"map {base.name}", total=base.image.stat().st_blocks * 512) as task:
-        found = measure(base.image, on_bytes)
+    with progress.task(f"map {base.name}", total=allocated(base.image)) as task:
+        found = measure(base.image, Meter(task).add)
     store(path, {"format": FORMAT, "pieces": [[piece.start, piece.end, piece.sha256] for piece in found]})
     return found
 
@@ -98,6 +93,11 @@ def spans(pieces: Iterable[Piece], most: float = math.inf) -> Iterator[tuple[int
         start, end = piece.start, piece.end
     if end:
         yield start, end
+
+
+def volume(pieces: Iterable[Piece]) -> int:
+    """Return how many bytes pieces are."""
+    return sum(piece.end - piece.start for piece in pieces)
 
 
 def digest(pieces: Sequence[Piece], length: int) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from pibake.image.ext4_tree import Files
     from pibake.image.ext4_write import Entry
-    from pibake.progress import Task
+    from pibake.progress import Meter
 
 MIB = 1 << 20
 SPARE = 64 * MIB
@@ -139,19 +139,3 @@ def _copy(source: _Range, target: Path, at: int, on_bytes: Callable[[int], None]
     finally:
         os.close(reader)
         os.close(writer)
-
-
-class Meter:
-    """Bytes moved so far, shown on a task."""
-
-    def __init__(self, task: Task) -> None:
-        self.task, self.done = task, 0
-
-    def add(self, count: int) -> None:
-        """Count so many bytes more."""
-        self.set(self.done + count)
-
-    def set(self, done: int) -> None:
-        """Say how many bytes it is in all."""
-        self.done = done
-        self.task.update(done)

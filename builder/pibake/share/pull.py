@@ -15,7 +15,8 @@ from pibake import space
 from pibake.crew import Crew
 from pibake.errors import FetchError, ImageError, VerificationError
 from pibake.fsys import delete, sync
-from pibake.image.rootpart import Meter, digest
+from pibake.image.rootpart import digest
+from pibake.progress import Meter
 from pibake.share import artifact, packing
 from pibake.share.registry import Repository
 
