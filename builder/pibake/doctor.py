@@ -20,6 +20,7 @@ JOBS = {
     "build": "bake images from bases that are here or can be downloaded",
     "base": "assemble Debian bases",
     "boot": "boot images in QEMU",
+    "serve": "boot boards from the wire",
     "member": "change a cluster that runs",
     "guest": "edit root file systems and compare with libguestfs",
     "dev": "work on pibake",

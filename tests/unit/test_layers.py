@@ -16,10 +16,10 @@ LAYERS = (
     ("log", "run", "resources", "template", "tree", "progress", "fsys"),
     ("config", "catalog", "proof", "space", "lock", "system", "boards"),
     ("plan",),
-    ("seed", "health", "identity", "kube", "network", "fit", "imported"),
+    ("seed", "health", "identity", "kube", "network", "fit", "imported", "netboot"),
     ("accel", "share", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "recipe", "uses", "age", "vault", "live", "crew", "flash", "card"),
-    ("ground", "nodes", "build", "unpack", "reseed"),
+     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "recipe", "uses", "age", "vault", "live", "crew", "flash", "card", "probe"),
+    ("ground", "nodes", "build", "unpack", "reseed", "serve"),
     ("cli", "__main__"),
 )  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

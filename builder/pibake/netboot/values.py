@@ -1,0 +1,70 @@
+"""This server and its nodes, as they meet on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv4Interface
+
+    from pibake.boards import Board
+
+PROXY = "proxy"
+"""DHCP beside a router that gives the addresses: only what to boot from is answered (PXE 2.1 section 2.2.3)."""
+SERVER = "server"
+"""DHCP with a reserved address for each node."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where each engine listens. Boards ask for DHCP and TFTP at the ports of RFC 2131 and RFC 1350 only."""
+
+    dhcp: int = 67
+    tftp: int = 69
+    http: int = 8069
+    nfs: int = 2049
+    nbd: int = 10809
+
+
+@dataclass(frozen=True)
+class Site:
+    """This server as its nodes see it.
+
+    Attributes:
+        interface: the network interface the nodes are behind.
+        address: its address and subnet.
+        dhcp: `PROXY` or `SERVER`.
+        gateway: the nodes' router, or None.
+        nameservers: as text, in order.
+        domain: of the nodes.
+        ports: where the engines listen.
+    """
+
+    interface: str
+    address: IPv4Interface
+    dhcp: str = PROXY
+    gateway: IPv4Address | None = None
+    nameservers: tuple[str, ...] = ()
+    domain: str = ""
+    ports: Ports = field(default=Ports())  # noqa: RUF009 - immutable
+
+
+@dataclass(frozen=True)
+class Client:
+    """One node on the wire; its MAC address (`dc:a6:32:01:02:03`) or its serial (8 hex digits) may be "", not both.
+
+    `root` is "nfs" or "nbd".
+    """
+
+    hostname: str
+    address: IPv4Address
+    mac: str
+    serial: str
+    board: Board
+    root: str
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder in the TFTP tree: its MAC address as the EEPROM writes it, else its serial."""
+        return self.mac.replace(":", "-") or self.serial

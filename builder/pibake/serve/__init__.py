@@ -1,0 +1,1 @@
+"""The wire's engines: started, watched, and told of what has changed."""
