@@ -126,12 +126,17 @@ def _checked(
     render: Callable[[Iterable[Problem]], list[str]],
 ) -> Cluster:
     """Put values through every check; return the cluster, or raise with what was found before and here."""
-    from pibake.config import check, files, rules, rules_kubernetes, rules_network  # noqa: PLC0415 - as in `load`
+    from pibake.config import check, files, rules, rules_kubernetes, rules_network, rules_wire  # noqa: PLC0415 - as in `load`
 
     folder = source.parent if source else Path.cwd()
     named = files.Files(folder.absolute())
     typed, shape = check.read(data)
-    between = [*rules.check(data, bases), *rules_network.check(data), *rules_kubernetes.check(data)]
+    between = [
+        *rules.check(data, bases),
+        *rules_network.check(data),
+        *rules_kubernetes.check(data),
+        *rules_wire.check(data),
+    ]
     problems = [*found, *shape, *between, *named.find(data)]
     if typed is None or problems or named.elsewhere:
         raise ConfigError([*render(problems), *named.elsewhere])

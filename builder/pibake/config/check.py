@@ -18,6 +18,7 @@ OWNERS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "network": ("`network`", (model.Network,)),
     "network.ipv6": ("`ipv6`", (model.Ipv6,)),
     "network.wifi": ("`wifi`", (model.Wifi,)),
+    "netboot": ("`netboot`", (model.Netboot,)),
     "kubernetes": ("`kubernetes`", (model.Kubernetes,)),
     "defaults": ("`defaults`", (model.Defaults,)),
     "users.*": ("a user", (model.User,)),

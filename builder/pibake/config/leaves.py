@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator, WithJsonSchema
 
 from pibake.boards import BOARDS
-from pibake.config import accounts, kube, membership, names, radio, values
+from pibake.config import accounts, kube, membership, names, radio, values, wire
 from pibake.config.problems import Bad
 from pibake.secret import Secret
 
@@ -82,6 +82,11 @@ Cidr = Annotated[values.IPNetwork, *_leaf(membership.cidr, pattern="^[0-9A-Fa-f.
 Place = Annotated[str, *_leaf(membership.place)]
 Duration = Annotated[str, *_leaf(membership.duration, pattern="^([0-9]+h)?([0-9]+m)?([0-9]+s)?$")]
 PhoneUrl = Annotated[str, *_leaf(membership.phone, format="uri", pattern="^https?://")]
+Root = Annotated[str, *_leaf(wire.root, enum=list(wire.ROOTS))]
+State = Annotated[str, *_leaf(wire.state, pattern="^(server|ram|LABEL=.+|/dev/.+)$")]
+Dhcp = Annotated[str, *_leaf(wire.dhcp, enum=list(wire.DHCP))]
+Interface = Annotated[str, *_leaf(wire.interface, maxLength=15)]
+Disk = Annotated[int, *_leaf(wire.disk, pattern="^[1-9][0-9]*(MiB|GiB)$")]
 BaseName = Annotated[str, *_leaf(str)]
 
 

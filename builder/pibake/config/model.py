@@ -134,6 +134,16 @@ class Common(Strict):
         description="The port with the fixed address: ethernet, or wifi with `network.wifi`; ethernet unless set.",
         examples=["wifi"],
     )
+    root: leaves.Root | None = Field(
+        default=None,
+        description="On the wire: nfs shares one read-only root between all nodes, nbd gives each a disk of its own; nfs unless set.",
+        examples=["nbd"],
+    )
+    state: leaves.State | None = Field(
+        default=None,
+        description="On the wire with `root: nfs`: where a node's own files live: server, ram, or an ext4 file system or empty disk of the board's; server unless set.",
+        examples=["LABEL=data"],
+    )
 
 
 class Defaults(Common):
@@ -232,6 +242,26 @@ class Network(Strict):
         default=None,
         description="The wireless network of nodes with `link: wifi`.",
         examples=[{"ssid": "lab", "psk": "44116ea8...2a0a15ec", "country": "DE"}],
+    )
+
+
+class Netboot(Strict):
+    """How `pibake serve` boots boards from the wire."""
+
+    dhcp: leaves.Dhcp = Field(
+        default="proxy",
+        description="proxy works beside a router that gives the addresses, server gives each board its own.",
+        examples=["server"],
+    )
+    interface: leaves.Interface | None = Field(
+        default=None,
+        description="The server's interface that the boards are behind; the one with an address in the subnet unless set.",
+        examples=["eth1"],
+    )
+    disk: leaves.Disk = Field(
+        default=16384,
+        description="How large the disk or state of a node on the server looks to it; what it has written is all it takes there.",
+        examples=["32GiB"],
     )
 
 
@@ -346,6 +376,11 @@ class ClusterFile(Strict):
     network: Network = Field(description="The network of all nodes.")
     kubernetes: Kubernetes | None = Field(
         default=None, description="What the nodes join; without it they are plain machines."
+    )
+    netboot: Netboot = Field(
+        default=Netboot(),
+        description="How `pibake serve` boots boards from the wire.",
+        examples=[{"dhcp": "server"}],
     )
     users: tuple[User, ...] = Field(
         min_length=1, description="Who can log in; at least one needs a key or a password hash."

@@ -56,6 +56,12 @@ def read(image: Path, offset: int, names: Iterable[str], folder: Path) -> None:
         ) from error
 
 
+def read_all(image: Path, offset: int, folder: Path) -> None:
+    """Copy everything in the FAT partition at byte `offset` of `image` into `folder`, folders included."""
+    argv: list[str | Path] = ["mcopy", "-i", f"{image}@@{offset}", "-s", "-n", "-m", "::*", folder]
+    _mtools(argv, why="read the boot partition")
+
+
 def read_text(image: Path, offset: int, names: Iterable[str]) -> dict[str, str]:
     """Return the texts of those of the small files `names` that exist, by name."""
     found = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -47,14 +48,14 @@ class Site:
     gateway: IPv4Address | None = None
     nameservers: tuple[str, ...] = ()
     domain: str = ""
-    ports: Ports = field(default=Ports())  # noqa: RUF009 - immutable
+    ports: Ports = field(default=Ports())
 
 
 @dataclass(frozen=True)
 class Client:
     """One node on the wire; its MAC address (`dc:a6:32:01:02:03`) or its serial (8 hex digits) may be "", not both.
 
-    `root` is "nfs" or "nbd".
+    `root` is "nfs" or "nbd", and `state` where its own files live beside a shared root, as in cluster.yaml.
     """
 
     hostname: str
@@ -63,8 +64,29 @@ class Client:
     serial: str
     board: Board
     root: str
+    state: str = "server"
 
     @property
     def folder(self) -> str:
         """The name of its folder in the TFTP tree: its MAC address as the EEPROM writes it, else its serial."""
         return self.mac.replace(":", "-") or self.serial
+
+    @property
+    def machine_id(self) -> str:
+        """A machine-id of its own (machine-id(5): 32 hex digits), for a root file system that forgets the one it made."""
+        return hashlib.sha256(f"pibake {self.hostname} {self.folder}".encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Root:
+    """A golden image as nodes mount it.
+
+    Attributes:
+        name: of the image's file in the export, without `.img`: the first 16 hex digits of its SHA-256.
+        offset: where its root file system starts, in bytes.
+        boot: where its system has the boot partition, without leading slash.
+    """
+
+    name: str
+    offset: int
+    boot: str

@@ -60,4 +60,6 @@ def _addressing(node: NodePlan) -> Pairs:
         *(("Gateway", gateway) for gateway in link.gateways),
         *(("DNS", server) for server in link.nameservers),
         *([("Domains", " ".join(link.search))] if link.search else []),
+        # the root file system is behind it
+        *([("KeepConfiguration", "yes")] if node.wired else []),
     ]

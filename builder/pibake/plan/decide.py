@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
 from pibake.plan import members
 from pibake.plan.fleet import Fleet, Peer
-from pibake.plan.values import BaseRef, Hook, Host, Link, NodePlan, Overlay, Plan, SshKey, User, Wifi
+from pibake.plan.values import (
+    BaseRef,
+    Hook,
+    Host,
+    Link,
+    Netboot,
+    NodePlan,
+    Overlay,
+    Plan,
+    SshKey,
+    User,
+    Wifi,
+    Wire,
+)
 
 if TYPE_CHECKING:
     from pibake.config import Cluster
@@ -36,7 +49,9 @@ def plan(cluster: Cluster) -> Plan:
     fleet = Fleet(file.cluster, file.domain, tuple(map(_peer, nodes)))
     nodes = [replace(node, fleet=fleet) for node in nodes]
     folder = cluster.source.parent if cluster.source else None
-    return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder)
+    netboot = Netboot(file.netboot.dhcp, file.netboot.interface or "")
+    subnet = file.network.subnet
+    return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder, subnet, netboot)
 
 
 @dataclass(frozen=True)
@@ -73,6 +88,14 @@ class _Decide:
             packages=tuple(name for name in self.packages(node) if "/" not in name),
             debs=tuple(deb for name in self.packages(node) if "/" in name for deb in self.cluster.debs[name]),
             hooks=self.hooks(node, defaults),
+            wire=self.wire(node, defaults),
+        )
+
+    def wire(self, node: Node, defaults: Common) -> Wire:
+        return Wire(
+            node.root or defaults.root or Wire.root,
+            node.state or defaults.state or Wire.state,
+            self.cluster.file.netboot.disk,
         )
 
     def base(self, node: Common, defaults: Common) -> BaseRef:

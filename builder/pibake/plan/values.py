@@ -113,6 +113,29 @@ class Wifi:
 
 
 @dataclass(frozen=True)
+class Wire:
+    """How a node boots when it boots from the wire.
+
+    Attributes:
+        root: "nfs", one read-only root file system that nodes share, or "nbd", a disk of its own.
+        state: where its own files live beside a shared root: "server", "ram", "LABEL=..." or a device.
+        disk: how large its disk or state on the server looks, in MiB.
+    """
+
+    root: str = "nfs"
+    state: str = "server"
+    disk: int = 16384
+
+
+@dataclass(frozen=True)
+class Netboot:
+    """What `pibake serve` does: its part in DHCP, "proxy" or "server", and its interface, "" for the one in the subnet."""
+
+    dhcp: str = "proxy"
+    interface: str = ""
+
+
+@dataclass(frozen=True)
 class Host:
     """A node's address in /etc/hosts, and its names."""
 
@@ -126,7 +149,7 @@ class NodePlan:
     """Everything that makes a node this node.
 
     `serial` is the low 8 hex digits, empty where not known; `memory` is in MiB, 0 where not known. With `wifi` its link
-    is the Wi-Fi port, otherwise an Ethernet port. Every node can be a key of a dict; what all nodes share is left out of
+    is the Wi-Fi port, otherwise an Ethernet port. `wired` says that it boots from the wire, and `wire` how it would. Every node can be a key of a dict; what all nodes share is left out of
     its hash.
     """
 
@@ -150,6 +173,8 @@ class NodePlan:
     debs: tuple[Path, ...] = ()
     hooks: tuple[Hook, ...] = ()
     fleet: Fleet | None = field(default=None, hash=False)
+    wire: Wire = field(default=Wire())
+    wired: bool = False
 
     @property
     def image_name(self) -> str:
@@ -167,6 +192,8 @@ class Plan:
     sources: tuple[Path, ...]
     kubernetes: Kubernetes | None = None
     folder: Path | None = None
+    subnet: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
+    netboot: Netboot = Netboot()
 
     def node(self, name: str) -> NodePlan:
         """Return a node by its short or full name."""
@@ -184,6 +211,7 @@ class Plan:
         return {
             "cluster": self.cluster,
             "domain": self.domain,
+            "netboot": vars(self.netboot),
             "kubernetes": kubernetes_json(self.kubernetes) if self.kubernetes else None,
             "sources": [str(path) for path in self.sources],
             "nodes": [node_json(node) for node in self.nodes],
@@ -217,6 +245,7 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "overlays": [{"name": overlay.name, "path": str(overlay.path)} for overlay in node.overlays],
         "packages": [*node.packages, *(str(deb) for deb in node.debs)],
         "hooks": [{"name": hook.name, "path": str(hook.path)} for hook in node.hooks],
+        "wire": vars(node.wire),
         "users": [_user_json(user) for user in node.users],
         "locale": node.locale,
         "timezone": node.timezone,

@@ -1,0 +1,34 @@
+"""What is added to a distribution's own initramfs, so that it finds a root file system on the wire.
+
+An archive of its own behind what is there: nothing is rebuilt, and none of its files is replaced. initramfs-tools reads
+`/scripts/pibake` for `boot=pibake` (initramfs-tools(7), "Boot scripts"); dracut runs what lies in its folders of hooks
+(dracut.modules(7)), which are in /var/lib since dracut 104 and in /usr/lib before.
+"""
+
+from __future__ import annotations
+
+from pibake import resources
+from pibake.tree import File, Tree
+
+PROGRAM = "pibake/mount"
+DRACUT = ("var/lib/dracut/hooks", "usr/lib/dracut/hooks")
+
+
+def scripts() -> Tree:
+    """Return the program that mounts the root, and what has both kinds of initramfs run it."""
+    hooks = {
+        "cmdline/05-pibake.sh": File(_data("dracut-cmdline"), 0o755),
+        "initqueue/settled/05-pibake.sh": File(_data("dracut-settled"), 0o755),
+        "mount/05-pibake.sh": File(_data("dracut-mount"), 0o755),
+    }
+    return Tree(
+        {
+            PROGRAM: File(_data("mount"), 0o755),
+            "scripts/pibake": File(_data("initramfs-tools")),
+            **{f"{folder}/{name}": file for folder in DRACUT for name, file in hooks.items()},
+        }
+    )
+
+
+def _data(name: str) -> bytes:
+    return resources.path("netboot", "initramfs", name).read_bytes()

@@ -1,0 +1,157 @@
+"""Golden images as nodes on the wire boot from them: the image for its root file system, its boot partition for TFTP.
+
+Both are kept for as long as a node's own files lie over them, whatever becomes of the cache: an image is a further name
+of the cache's file where that is on the same file system, and its copy elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pibake import boards
+from pibake.bases import Base
+from pibake.errors import PibakeError
+from pibake.fsys import delete, load, store
+from pibake.ground import Ground
+from pibake.image import cpio, ext4, fat
+from pibake.image.firmware import boot_files
+from pibake.image.layout import boot_partition
+from pibake.image.python import modules, runtime
+from pibake.netboot import initramfs
+from pibake.netboot.values import Root
+from pibake.run import run
+from pibake.system import Network, System
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pibake.serve.folders import Folders
+
+MODULES = ("overlay", "nfsv4", "loop", "ext4", "nbd")
+"""What an initramfs may lack of what a root on the wire needs; drivers of Ethernet ports are there, for `MODULES=most`."""
+KEEPS = (Network.NETPLAN, Network.NETWORKD)
+"""What configures a network without taking it down under the root file system behind it."""
+OLD_TFTP = 64 << 20
+"""The largest file that a Pi 4's EEPROM fetches by TFTP: 65535 blocks of 1024 bytes, until 2022-10 (rpi-eeprom's release notes)."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A golden image that is ready to be served: what nodes mount, what they are made from, and its folder for TFTP."""
+
+    root: Root
+    on: Ground
+    tftp: Path
+
+
+def golden(on: Ground, folders: Folders) -> Golden:
+    """Get an image ready.
+
+    Raises:
+        PibakeError: its system cannot have its root file system on the wire; the message says why.
+    """
+    if reason := unfit(on.system):
+        raise PibakeError(
+            f"{on.base.name} cannot have its root file system on the wire: {reason}",
+            "take debian-12, debian-13 or an Ubuntu release from 22.04 on, or boot these nodes from cards",
+        )
+    name = on.base.sha256[:16]
+    image = folders.golden / f"{name}.img"
+    if not image.exists():
+        _link(on.base.image, image)
+    record = image.with_suffix(".json")
+    store(record, {**_record(on.base), "system": on.system.to_json()})
+    return _ready(image, on.base, on.system, folders)
+
+
+def known(name: str, folders: Folders) -> Golden | None:
+    """Return an image that was got ready before, for nodes whose own files lie over it; None if it is gone."""
+    image = folders.golden / f"{name}.img"
+    record = load(image.with_suffix(".json"))
+    if not image.exists() or not record:
+        return None
+    base = Base(image, record["sha256"], record["name"], record["created"], record["info"])
+    return _ready(image, base, System.from_json(record["system"]), folders)
+
+
+def unfit(system: System) -> str:
+    """Return why a system cannot have its root file system on the wire; "" if it can."""
+    if system.init != "systemd":
+        return f"its process 1 is {system.init}, and only systemd has been seen to leave such a root alone"
+    if system.network not in KEEPS:
+        return f"{system.network} would take the network down under it"
+    if not system.python:
+        return "it has no Python 3"
+    return ""
+
+
+def clean(used: Collection[str], folders: Folders) -> None:
+    """Remove golden images that no node is on any more."""
+    for record in folders.golden.glob("*.json"):
+        if record.stem not in used:
+            delete(record.with_suffix(".img"))
+            delete(record)
+    for folder in (folders.tftp / ".golden").glob("*"):
+        if folder.name.partition("-")[0] not in used:
+            delete(folder)
+
+
+def _record(base: Base) -> dict[str, object]:
+    return {"sha256": base.sha256, "name": base.name, "created": base.created, "info": dict(base.info)}
+
+
+def _link(image: Path, target: Path) -> None:
+    try:
+        os.link(image, target)
+    except OSError:  # another file system, or one without hard links
+        part = target.with_name(f".{target.name}.part")
+        run(["cp", "--sparse=always", "--reflink=auto", image, part], why="keep the golden image")
+        part.replace(target)
+
+
+def _ready(image: Path, base: Base, system: System, folders: Folders) -> Golden:
+    part = ext4.root_partition(image)
+    scripts = cpio.pack(initramfs.scripts())
+    mark = hashlib.sha256(scripts).hexdigest()[:8]
+    tftp = folders.tftp / ".golden" / f"{image.stem}-{mark}"
+    if not tftp.exists():
+        _extract(image, system, scripts, tftp)
+    on = Ground(base, system, {name: (tftp / name).read_text("utf-8") for name in (system.config, *system.cmdlines)})
+    return Golden(Root(image.stem, part.start, system.boot), on, tftp)
+
+
+def _extract(image: Path, system: System, scripts: bytes, tftp: Path) -> None:
+    """Copy the boot partition for TFTP, and add to each initramfs on it what finds a root on the wire."""
+    tftp.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=tftp.parent, prefix=".part.") as temp:
+        folder = Path(temp, "files")
+        folder.mkdir()
+        fat.read_all(image, boot_partition(image).start, folder)
+        extra = runtime(image, system)
+        for name in _initramfses(folder, system):
+            path = folder / name
+            own = path.read_bytes()
+            lacking = modules(image, system, MODULES, own)
+            path.write_bytes(cpio.join(own, scripts, cpio.pack(lacking), extra))
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        shutil.move(folder, tftp)
+
+
+def _initramfses(folder: Path, system: System) -> list[str]:
+    """Return every initramfs that one of the boards would load."""
+    config = (folder / system.config).read_text("utf-8")
+    named = {boot_files(config, board).initramfs for board in boards.BOARDS}
+    found = sorted(name for name in named if name and (folder / name).exists())
+    if not found:
+        raise PibakeError(
+            f"{folder.name} boots without an initramfs, which a root on the wire needs",
+            "take a base whose config.txt names one, such as debian-13",
+        )
+    return found

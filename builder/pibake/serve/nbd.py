@@ -1,0 +1,163 @@
+"""Disks over NBD: one qemu-storage-daemon exports a qcow2 disk for each node, on top of golden images they share.
+
+Every write is on the server's disk before it is acknowledged (`writethrough`). qcow2 keeps in memory where new data
+lies until somebody flushes; were it only on a flush of the node's, a daemon that is killed would take with it what it
+had acknowledged, and the node, which lives on with that behind its back, would have a damaged file system.
+
+Sources: qemu-storage-daemon(1), the QEMU QMP Reference Manual (blockdev-add, block-export-add), proc_net_tcp.rst.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pibake.errors import PibakeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+UNPRIVILEGED = (
+    "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--pdeathsig=TERM",
+)  # fmt: skip
+"""Runs a program without any capability, until the thread that started it ends."""
+PATIENCE = 30.0
+"""Seconds for an answer of the daemon's."""
+ESTABLISHED = "01"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A node's disk: its export's name, a qcow2 file, and the raw golden image that file is on top of."""
+
+    name: str
+    path: Path
+    golden: Path
+
+
+def argv(disks: Sequence[Disk], *, address: str, port: int, monitor: Path) -> list[str | Path]:
+    """Return the command that serves `disks` at `address:port`, and listens for QMP at the socket `monitor`."""
+    nodes = {node["node-name"]: node for disk in disks for node in _nodes(disk)}
+    return [
+        *UNPRIVILEGED, "qemu-storage-daemon",
+        "--chardev", f"socket,id=monitor,path={monitor},server=on,wait=off", "--monitor", "chardev=monitor",
+        "--nbd-server", f"addr.type=inet,addr.host={address},addr.port={port},max-connections=0",
+        *(word for node in nodes.values() for word in ("--blockdev", json.dumps(node))),
+        *(word for disk in disks for word in ("--export", json.dumps(_export(disk)))),
+    ]  # fmt: skip
+
+
+def _ident(kind: str, value: str | Path) -> str:
+    """Return a name QEMU takes: 31 characters at most, the first one a letter; hostnames are neither."""
+    return kind + hashlib.sha256(str(value).encode()).hexdigest()[:24]
+
+
+def _nodes(disk: Disk) -> tuple[dict[str, Any], dict[str, Any]]:
+    golden = {
+        "driver": "file",
+        "node-name": _ident("golden", disk.golden),
+        "filename": str(disk.golden),
+        "read-only": True,
+    }
+    top = {
+        "driver": "qcow2",
+        "node-name": _ident("disk", disk.name),
+        "discard": "unmap",
+        "backing": golden["node-name"],
+        "file": {"driver": "file", "filename": str(disk.path), "discard": "unmap"},
+    }
+    return golden, top
+
+
+def _export(disk: Disk) -> dict[str, Any]:
+    return {
+        "type": "nbd",
+        "id": _ident("export", disk.name),
+        "node-name": _ident("disk", disk.name),
+        "name": disk.name,
+        "writable": True,
+        "writethrough": True,
+    }
+
+
+def connected(port: int) -> frozenset[ipaddress.IPv4Address]:
+    """Return the addresses that have a connection to `port` of this machine, of which the daemon itself says nothing.
+
+    One that lost its power stays among them until the daemon ends.
+    """
+    found = set()
+    for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
+        local, remote, state = line.split()[1:4]
+        if state == ESTABLISHED and int(local.partition(":")[2], 16) == port:
+            raw = bytes.fromhex(remote.partition(":")[0])  # in the order of the processor: little endian
+            found.add(ipaddress.IPv4Address(raw[::-1]))
+    return frozenset(found)
+
+
+@contextmanager
+def monitored(path: Path) -> Iterator[Monitor]:
+    """Talk to the daemon that listens at the socket `path`.
+
+    Raises:
+        PibakeError: it does not run.
+    """
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(PATIENCE)
+        try:
+            link.connect(str(path))
+        except OSError as error:
+            raise PibakeError(f"the storage daemon does not listen at {path}: {error}") from error
+        yield Monitor(link)
+
+
+class Monitor:
+    """A connection to the daemon, by QMP (docs/interop/qmp-spec)."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self.lines = link.makefile("rwb")
+        self.lines.readline()  # the greeting
+        self.ask("qmp_capabilities")
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """Run a command and return what it returns.
+
+        Raises:
+            PibakeError: the daemon refused, or has ended.
+        """
+        try:
+            self.lines.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+            self.lines.flush()
+            while line := self.lines.readline():
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise PibakeError(f"the storage daemon refused {command}: {answer['error']['desc']}")
+                if "return" in answer:
+                    return answer["return"]
+        except OSError as error:
+            raise PibakeError(f"the storage daemon does not answer: {error}") from error
+        raise PibakeError(f"the storage daemon ended while it was asked for {command}")
+
+    def add(self, disk: Disk) -> None:
+        """Serve one more disk."""
+        there = {node["node-name"] for node in self.ask("query-named-block-nodes", flat=True)}
+        for node in _nodes(disk):
+            if node["node-name"] not in there:
+                self.ask("blockdev-add", **node)
+        self.ask("block-export-add", **_export(disk))
+
+    def remove(self, disk: Disk) -> None:
+        """Serve a disk no longer, even if its node runs; its I/O waits then."""
+        export = _ident("export", disk.name)
+        self.ask("block-export-del", id=export, mode="hard")
+        while any(known["id"] == export for known in self.ask("query-block-exports")):
+            pass  # what is under way ends first
+        self.ask("blockdev-del", **{"node-name": _ident("disk", disk.name)})
+        top = {node.get("backing_file") for node in self.ask("query-named-block-nodes", flat=True)}
+        if str(disk.golden) not in top:
+            self.ask("blockdev-del", **{"node-name": _ident("golden", disk.golden)})
