@@ -9,6 +9,7 @@ import pytest
 
 from pibake.errors import PibakeError
 from pibake.netboot import ganesha
+from pibake.netboot.ganesha import Export
 from pibake.netboot.values import Ports, Site
 from pibake.serve import nfs
 
@@ -17,28 +18,31 @@ RECOVERY = Path("/srv/wire/run/recovery")
 
 
 def block(text: str, number: int) -> list[str]:
-    lines = [line.strip() for line in text.splitlines()]
-    start = lines.index(f"Export_Id = {number};") - 1
-    return lines[start : lines.index("EXPORT {", start + 1) if "EXPORT {" in lines[start + 1 :] else None]
+    lines = [
+        line.strip()
+        for line in text.partition(f"Export_Id = {number};")[2].partition("EXPORT")[0].splitlines()
+    ]
+    return [line for line in lines if line.startswith(("Path", "Pseudo", "Clients", "Access_Type"))]
 
 
-def test_a_golden_image_is_for_the_subnet_to_read_and_a_folder_for_one_node_to_write() -> None:
-    golden = ganesha.golden(1, Path("/srv/wire/golden/0a"), "0123456789abcdef" * 4, SITE.address.network)
-    own = ganesha.own(7, Path("/srv/wire/nodes/node1"), "node1", IPv4Address("192.168.10.11"))
-    text = ganesha.render(SITE, [golden, own], RECOVERY)
-    first, second = block(text, 1), block(text, 7)
-    assert 'Pseudo = "/golden/0123456789abcdef";' in first
-    assert "Clients = 192.168.10.0/24;" in first
-    assert "fsid_type = Device;" in first
-    assert [line for line in first if line.startswith("Access_Type")] == [
+def test_golden_images_are_for_the_subnet_to_read_and_a_folder_for_one_node_to_write() -> None:
+    images = Export(1, Path("/srv/wire/golden"), ganesha.GOLDEN, SITE.address.network)
+    own = Export(
+        7, Path("/srv/wire/nodes/node1"), ganesha.own("node1"), IPv4Address("192.168.10.11"), writable=True
+    )
+    text = ganesha.render(SITE, [images, own], RECOVERY)
+    assert block(text, 1) == [
+        'Path = "/srv/wire/golden";',
+        "Pseudo = /golden;",
         "Access_Type = None;",
+        "Clients = 192.168.10.0/24;",
         "Access_Type = RO;",
     ]
-    assert 'Pseudo = "/nodes/node1";' in second
-    assert "Clients = 192.168.10.11;" in second
-    assert "fsid_type = Device;" not in second
-    assert [line for line in second if line.startswith("Access_Type")] == [
+    assert block(text, 7) == [
+        'Path = "/srv/wire/nodes/node1";',
+        "Pseudo = /nodes/node1;",
         "Access_Type = None;",
+        "Clients = 192.168.10.11;",
         "Access_Type = RW;",
     ]
 
@@ -52,7 +56,7 @@ def test_one_port_at_one_address_and_nothing_beside_version_4() -> None:
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb"])
 def test_a_path_that_ganesha_cannot_be_told_is_refused(name: str) -> None:
-    own = ganesha.own(1, Path("/srv") / name, "node1", IPv4Address("192.168.10.11"))
+    own = Export(1, Path("/srv") / name, ganesha.own("node1"), IPv4Address("192.168.10.11"))
     with pytest.raises(ValueError, match="srv"):
         ganesha.render(SITE, [own], RECOVERY)
 

@@ -1,11 +1,11 @@
 """Where `pibake serve` keeps what: a folder beside cluster.yaml, of which boards see two parts only.
 
-    golden/NAME.img          golden images, exported to all nodes, read-only; NAME.json says what is in each
-    tftp/                    what TFTP serves: .golden/NAME/ per golden image, and a folder of links for each board
-    nodes/HOSTNAME/export/   a node's own files, exported to it alone: boot/ is its boot partition, state.img its ext4
-    nodes/HOSTNAME/disk.qcow2   its disk, with `root: nbd`
-    nodes/HOSTNAME/node.json    what it boots from
-    run/                     the engines' own files
+golden/NAME.img          golden images, exported to all nodes, read-only; NAME.json says what is in each
+tftp/                    what TFTP serves: .golden/NAME/ per golden image, and a folder of links for each board
+nodes/HOSTNAME/export/   a node's own files, exported to it alone: boot/ is its boot partition, state.img its ext4
+nodes/HOSTNAME/disk.qcow2   its disk, with `root: nbd`
+nodes/HOSTNAME/node.json    what it boots from
+run/                     the engines' own files
 """
 
 from __future__ import annotations

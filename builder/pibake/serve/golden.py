@@ -122,7 +122,9 @@ def _ready(image: Path, base: Base, system: System, folders: Folders) -> Golden:
     tftp = folders.tftp / ".golden" / f"{image.stem}-{mark}"
     if not tftp.exists():
         _extract(image, system, scripts, tftp)
-    on = Ground(base, system, {name: (tftp / name).read_text("utf-8") for name in (system.config, *system.cmdlines)})
+    on = Ground(
+        base, system, {name: (tftp / name).read_text("utf-8") for name in (system.config, *system.cmdlines)}
+    )
     return Golden(Root(image.stem, part.start, system.boot), on, tftp)
 
 
