@@ -52,8 +52,13 @@ def load(path: Path) -> dict[str, Any]:
 
 def store(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object so that a reader sees the old one or the new one, and nothing between."""
+    write(path, json.dumps(value, indent=2) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text so that a reader sees the old one or the new one, and nothing between."""
     temp = path.with_name(f".{path.name}.{os.getpid()}")
-    temp.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
+    temp.write_text(text, "utf-8")
     sync(temp)
     temp.replace(path)
 
