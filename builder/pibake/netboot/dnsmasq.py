@@ -75,7 +75,6 @@ def config(
         "netboot/dnsmasq.conf.j2",
         site=site,
         network=site.address.network,
-        address_text=":".join(f"{byte:02x}" for byte in str(site.address.ip).encode()),
         nodes=[_node(client) for client in clients],
         tftp_root=_quoted(tftp_root),
         pid_file=_quoted(f"{run}/dnsmasq.pid"),

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CLONE_NEWNET = 0x40000000
-INTERFACE = "eth0"
+INTERFACE = "board0"
 """What the board's interface is called in its namespace."""
 PEER = "pibake"
-"""What the other end of a pair begins with, before this process' number."""
+"""What the other end of a pair begins with, before the thread's number."""
 
 
 def apart(interface: str, mac: str, work: Callable[[str], T]) -> T:

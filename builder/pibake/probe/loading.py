@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BLOCKS = 0xFFFF
 INCLUDES = 10
 NOTES = {
-    "bootcode.bin": "it must stand in the TFTP root: this board asks for it before it knows its folder",
+    "bootcode.bin": "it must stand in the TFTP root, or in the folder served for this MAC address: the board asks for it without a prefix",
     "bootsig.bin": "the boot ROM takes it for a signature of bootcode.bin; remove it",
     "recovery.elf": "it would be started in place of the firmware; remove it",
     "recover4.elf": "it would be started in place of the firmware; remove it",

@@ -79,7 +79,10 @@ def _wait(interface: str) -> None:
             if struct.unpack("16sH14x", answer)[1] & IFF_RUNNING:
                 return
             time.sleep(0.02)
-    raise PibakeError(f"{interface} has no link", "plug the cable in, or name another with --interface")
+    raise PibakeError(
+        f"{interface} has no link after {LINK_SECONDS:g} s",
+        "is the cable in, and the interface of this host up? `ip -br link` tells; --interface names another",
+    )
 
 
 class Wire:
