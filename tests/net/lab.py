@@ -79,7 +79,16 @@ class Lab:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "dnsmasq.conf").write_text(config)
         log = folder / "dnsmasq.log"
-        argv = ["ip", "netns", "exec", namespace, "dnsmasq", "-C", str(folder / "dnsmasq.conf"), "--user=root"]
+        argv = [
+            "ip",
+            "netns",
+            "exec",
+            namespace,
+            "dnsmasq",
+            "-C",
+            str(folder / "dnsmasq.conf"),
+            "--user=root",
+        ]
         with log.open("wb") as file:
             child = subprocess.Popen([*argv, "--keep-in-foreground"], stdout=file, stderr=file)
         self.stack.callback(ended, child)

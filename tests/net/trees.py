@@ -34,7 +34,7 @@ def board(root: Path, model: str, mac: str, serial: str) -> Path:
     files = {
         "config.txt": config.encode(), "cmdline.txt": f"{CMDLINE}\n".encode(), kernel: model.encode().ljust(BLOCKS, b"k"),
         "initrd.img": b"initrd" * 3000, "overlays/vc4-kms-v3d.dtbo": b"overlay", "fixup.dat": b"f", "fixup4.dat": b"f",
-        **{name: b"firmware" * 500 for name in kind.firmware},
+        **dict.fromkeys(kind.firmware, b"firmware" * 500),
         **({kind.device_trees[0]: b"tree" * 100} if kind.device_trees else {}),
     }  # fmt: skip
     for path, data in files.items():

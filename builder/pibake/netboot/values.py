@@ -47,7 +47,7 @@ class Site:
     gateway: IPv4Address | None = None
     nameservers: tuple[str, ...] = ()
     domain: str = ""
-    ports: Ports = field(default=Ports())  # noqa: RUF009 - immutable
+    ports: Ports = field(default=Ports())
 
 
 @dataclass(frozen=True)

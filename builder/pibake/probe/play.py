@@ -62,7 +62,7 @@ def play(
         on_step: takes each step as it happens.
 
     Raises:
-        PibakeError: the interface has another MAC address, or no link.
+        PibakeError: the interface has another MAC address, or no link; a `MAC` prefix on a board without an EEPROM.
         CommandFailed: the interface cannot be configured.
     """
     kind = MODELS[model]
@@ -71,6 +71,8 @@ def play(
         raise PibakeError(
             f"{interface} does not have the board's MAC address {mac}", "give it to the interface first"
         )
+    if prefix == MAC and not kind.fourcc:
+        raise PibakeError(f"a {model} has no EEPROM that could look in another folder", "leave --prefix out")
     run = _Run(on_step)
     lease: Lease | None = None
     loading: Loading | None = None
