@@ -33,6 +33,7 @@ COMMANDS = {
     "build": ("pibake.cli.build", "Bake flash-ready card images."),
     "compose": ("pibake.cli.compose", "Make the images of delta files."),
     "boot": ("pibake.cli.boot", "Boot a card's image in QEMU and report its health."),
+    "probe": ("pibake.cli.probe", "Play a board on this network, and say what it lacks."),
     "flash": ("pibake.cli.flash", "Write a node's image onto a card, and read it back."),
     "card": ("pibake.cli.card", "Say what a card in the reader holds, or an image."),
     "reseed": ("pibake.cli.reseed", "Give a card another seed: address, users, keys, tokens."),
