@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import queue
 import signal
@@ -16,20 +17,24 @@ import zstandard
 
 from pibake import bases
 from pibake.cache import Cache
+from pibake.errors import PibakeError
 from pibake.image import cpio, fat, kmodules, python, qcow2, table
 from pibake.image.composition import Composition
 from pibake.image.ext4_tree import Files
 from pibake.netboot import nbd as node
+from pibake.netboot.values import Ports, Site
 from pibake.plan import BaseRef
 from pibake.progress import Plain
 from pibake.run import run, spawn
-from pibake.serve import nbd
+from pibake.serve import disks, nbd
 from pibake.tree import File, Tree
 from pibake.vm import kernel
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+
+    from pibake.serve.engine import Engine
 
 pytestmark = pytest.mark.flavours
 
@@ -89,6 +94,18 @@ def network() -> Iterator[str]:
         run(["ip", "netns", "delete", name])
 
 
+def give(engine: Engine) -> None:
+    """Give the daemon its disks, as soon as it listens."""
+    assert engine.adapt
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            return engine.adapt()
+        except PibakeError:
+            time.sleep(0.05)
+    raise AssertionError("the daemon does not listen")
+
+
 class Guest:
     """The machine's console, line by line."""
 
@@ -138,8 +155,8 @@ def test_i_o_waits_for_a_server_that_is_killed_or_cut_off(
     initramfs(golden, tmp_path)
     length = golden.stat().st_size
     qcow2.write(Composition(golden, "", length, length, (), ()), tmp_path / "node1.qcow2")
-    disks = [nbd.Disk("node1", tmp_path / "node1.qcow2", golden)]
-    serving = nbd.argv(disks, address=SERVER, port=PORT, monitor=tmp_path / "qmp")
+    site = Site("br0", ipaddress.IPv4Interface(f"{SERVER}/24"), ports=Ports(nbd=PORT))
+    serving = disks.engine(site, [nbd.Disk("node1", tmp_path / "node1.qcow2", golden)], tmp_path / "qmp")
     machine: list[str | Path] = [
         "nice", "-n", "15", "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi",
         "-smp", "2", "-m", "1024", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
@@ -151,7 +168,8 @@ def test_i_o_waits_for_a_server_that_is_killed_or_cut_off(
         inside: list[str | Path] = ["ip", "netns", "exec", name]
         with spawn([*inside, *machine]) as child:
             guest = Guest(child)
-            with spawn([*inside, *serving]) as daemon:
+            with spawn([*inside, *serving.command]) as daemon:
+                give(serving)
                 before, after, sectors, *partitions = guest.wait("attached").split()
                 assert float(after) - float(before) < 15
                 assert int(sectors) * 512 == length
@@ -163,7 +181,8 @@ def test_i_o_waits_for_a_server_that_is_killed_or_cut_off(
                 os.kill(daemon.pid, signal.SIGKILL)
                 daemon.wait()
             time.sleep(5)
-            with spawn([*inside, *serving]):
+            with spawn([*inside, *serving.command]) as daemon:
+                give(serving)
                 guest.wait("wrote 8")
                 run(["ip", "-n", name, "link", "set", "tap0", "down"])
                 time.sleep(45)  # longer than the client's SILENCE

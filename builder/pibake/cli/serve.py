@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +10,8 @@ import click
 from pibake.cli.common import config_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pibake.progress import Progress
     from pibake.serve.service import Service
 
@@ -24,16 +25,32 @@ Examples:
   sudo pibake serve --install-unit && sudo systemctl enable --now pibake-serve"""
 )
 @config_option
-@click.option("--interface", metavar="NAME", default="", help="The interface that the boards are behind  [default: the one in the subnet]")
+@click.option(
+    "--interface",
+    metavar="NAME",
+    default="",
+    help="The interface that the boards are behind  [default: the one in the subnet]",
+)
 @click.option("--check", is_flag=True, help="Check everything, start nothing.")
 @click.option(
     "--renew", "renew", multiple=True, metavar="NODE",
     help="Remove all a node has on the server, and start it anew on the newest golden image; may be given again.",
 )  # fmt: skip
-@click.option("--install-unit", is_flag=True, help="Write a systemd unit that serves this cluster, and do nothing else.")
-@click.option("--http-port", type=click.IntRange(1, 65535), metavar="PORT", help="Where the status and boot images are served  [default: 8069]")
-@click.option("--nfs-port", type=click.IntRange(1, 65535), metavar="PORT", help="Where NFS is served  [default: 2049]")
-@click.option("--nbd-port", type=click.IntRange(1, 65535), metavar="PORT", help="Where NBD is served  [default: 10809]")
+@click.option(
+    "--install-unit", is_flag=True, help="Write a systemd unit that serves this cluster, and do nothing else."
+)
+@click.option(
+    "--http-port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Where the status and boot images are served  [default: 8069]",
+)
+@click.option(
+    "--nfs-port", type=click.IntRange(1, 65535), metavar="PORT", help="Where NFS is served  [default: 2049]"
+)
+@click.option(
+    "--nbd-port", type=click.IntRange(1, 65535), metavar="PORT", help="Where NBD is served  [default: 10809]"
+)
 @click.pass_obj
 def serve(
     progress: Progress,

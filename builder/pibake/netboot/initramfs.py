@@ -30,15 +30,5 @@ def scripts() -> Tree:
     )
 
 
-def nbd() -> Tree:
-    """Return the program that attaches a node's disk; it needs the Python that `pibake.image.python` takes along."""
-    return Tree(
-        {
-            "pibake/nbd/attach": File(_data("nbd", "attach"), 0o755),
-            "pibake/nbd/client.py": File(_data("nbd", "client.py")),
-        }
-    )
-
-
 def _data(*names: str) -> bytes:
     return resources.path("netboot", *names).read_bytes()

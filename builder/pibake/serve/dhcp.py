@@ -51,14 +51,14 @@ def engine(site: Site, clients: Sequence[Client], tftp: Path, folder: Path, uefi
     return Engine(PROGRAM, argv, ready, CAPABILITIES, configuration=text)
 
 
-def check(site: Site, clients: Sequence[Client], tftp: Path, uefi: Uefi | None) -> None:
+def check(site: Site, clients: Sequence[Client], tftp: Path) -> None:
     """Have dnsmasq read the configuration.
 
     Raises:
         CommandFailed: it refuses it.
     """
     with tempfile.TemporaryDirectory(prefix="pibake-") as folder:
-        text = dnsmasq.config(site, clients, tftp_root=str(tftp), run=folder, uefi=uefi)
+        text = dnsmasq.config(site, clients, tftp_root=str(tftp), run=folder)
         configuration = Path(folder, "dnsmasq.conf")
         configuration.write_text(text, "utf-8")
         run([PROGRAM, "--test", "-C", os.fspath(configuration)], why="check what boards would be told")

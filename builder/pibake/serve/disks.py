@@ -42,8 +42,7 @@ class Serves:
             there = {export["id"]: export["node-name"] for export in monitor.ask("query-block-exports")}
             for export in there.keys() - wanted.keys():
                 monitor.remove(export, there[export])
-            for export in wanted.keys() - there.keys():
-                monitor.add(wanted[export])
+            monitor.add(disk for export, disk in wanted.items() if export not in there)
 
 
 def engine(site: Site, disks: Sequence[Disk], monitor: Path) -> Engine:

@@ -42,7 +42,9 @@ def exports(served: Served, folders: Folders) -> tuple[Export, ...]:
     return (
         golden,
         *(
-            Export(number[path], folders.node(client.hostname) / "export", path, client.address, writable=True)
+            Export(
+                number[path], folders.node(client.hostname) / "export", path, client.address, writable=True
+            )
             for client in mounting
             for path in [ganesha.own(client.hostname)]
         ),

@@ -23,6 +23,7 @@ from pibake.image.ext4_tree import Files
 from pibake.image.firmware import boot_files
 from pibake.image.layout import boot_partition
 from pibake.netboot import initramfs
+from pibake.netboot.nbd import client
 from pibake.netboot.values import Root
 from pibake.run import run
 from pibake.system import Network, System
@@ -140,7 +141,7 @@ def _fill(folder: Path, image: Path, system: System, scripts: Tree, kind: str) -
     """Copy the boot partition for TFTP, and add to each initramfs on it what finds a root on the wire."""
     fat.read_all(image, boot_partition(image).start, folder)
     files = Files(image, ext4.root_partition(image).start)
-    extra = scripts | (python.runtime(files) | initramfs.nbd() if kind == "nbd" else Tree())
+    extra = scripts | (python.runtime(files) | client() if kind == "nbd" else Tree())
     for release in {kernel.release for kernel in system.kernels if kernel.release}:
         found = kmodules.modules(files, release, MODULES[kind])
         extra |= Tree(

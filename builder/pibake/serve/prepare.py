@@ -68,19 +68,13 @@ def prepare(
     Raises:
         PibakeError: no node can boot from the wire, or anything that failed, about the node it failed on.
     """
-    obstacles = {node.hostname: obstacle(node) for node in plan.nodes}
-    wired = [_wired(node, site) for node in plan.nodes if not obstacles[node.hostname]]
-    left_out = tuple((name, reason) for name, reason in obstacles.items() if reason)
-    if not wired:
-        name, reason = left_out[0]
-        raise PibakeError(
-            f"no node of {plan.cluster} can boot from the wire; of {name}: {reason}",
-            "a node needs the `mac` or `serial` of its board in cluster.yaml",
-        )
+    clients, left_out = wired(plan)
+    names = {client.hostname for client in clients}
+    chosen = [_wired(node, site) for node in plan.nodes if node.hostname in names]
     folders.make()
-    job, found = nodes.prepare(plan, wired, cache, progress, wired[0].wire.disk << 20)
+    job, found = nodes.prepare(plan, chosen, cache, progress, chosen[0].wire.disk << 20)
     placing, placed = _Placing(job, site, folders), []
-    for node in wired:
+    for node in chosen:
         with about(node.hostname):
             if node.hostname in renew:
                 delete(folders.node(node.hostname))
@@ -97,6 +91,24 @@ def prepare(
         left_out,
         tuple(client.hostname for client, _, behind in placed if behind),
     )
+
+
+def wired(plan: Plan) -> tuple[tuple[Client, ...], tuple[tuple[str, str], ...]]:
+    """Return the nodes that can boot from the wire, and the hostnames of the others with the reason.
+
+    Raises:
+        PibakeError: there is none.
+    """
+    obstacles = {node.hostname: obstacle(node) for node in plan.nodes}
+    left_out = tuple((name, reason) for name, reason in obstacles.items() if reason)
+    clients = tuple(_client(node) for node in plan.nodes if not obstacles[node.hostname])
+    if not clients:
+        name, reason = left_out[0]
+        raise PibakeError(
+            f"no node of {plan.cluster} can boot from the wire; of {name}: {reason}",
+            "a node needs the `mac` or `serial` of its board in cluster.yaml",
+        )
+    return clients, left_out
 
 
 def _wired(node: NodePlan, site: Site) -> NodePlan:

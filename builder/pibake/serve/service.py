@@ -12,9 +12,11 @@ from pibake.errors import PibakeError
 from pibake.fsys import stamp
 from pibake.lock import held, is_held
 from pibake.plan import plan
+from pibake.run import find
+from pibake.serve import dhcp
 from pibake.serve.engines import engines
 from pibake.serve.folders import NAME, Folders
-from pibake.serve.prepare import prepare
+from pibake.serve.prepare import prepare, wired
 from pibake.serve.site import site
 from pibake.serve.supervisor import Supervisor
 
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
     from pibake.serve.prepare import Served
 
 LOCK = "serve"
+TOOLS = {
+    "dnsmasq": "answer boards",
+    "ganesha.nfsd": "serve root file systems",
+    "qemu-storage-daemon": "serve disks",
+    "setpriv": "take rights away from the engines",
+}
+"""What serving runs, and what for."""
 LOOK = 1.0
 """Seconds between two looks at whether cluster.yaml has changed."""
 
@@ -80,6 +89,25 @@ class Service:
         where = site(decided, self.interface, self.ports)
         return prepare(decided, where, self.folders, self.cache, self.progress, renew=renew)
 
+    def check(self) -> Iterator[str]:
+        """Yield what has been found good, check by check, and start nothing.
+
+        Raises:
+            PibakeError: something is not as it has to be.
+        """
+        decided = self.plan()
+        yield f"{self.source.name}: {len(decided.nodes)} nodes"
+        where = site(decided, self.interface, self.ports)
+        yield f"{where.interface}: {where.address}, DHCP as {where.dhcp}"
+        clients, left_out = wired(decided)
+        yield f"{len(clients)} nodes boot from the wire: {', '.join(client.hostname for client in clients)}"
+        for hostname, reason in left_out:
+            yield f"{hostname} boots from a card only: {reason}"
+        for tool, why in TOOLS.items():
+            find(tool, why)
+        dhcp.check(where, clients, self.folders.tftp)
+        yield "every engine is there, and dnsmasq takes its configuration"
+
     @contextmanager
     def serving(self) -> Iterator[Supervisor]:
         """Serve while the block runs.
@@ -114,7 +142,9 @@ class Service:
                 served = self.prepare(decided)
                 supervisor.update(engines(served, self.folders))
             except PibakeError as error:
-                self.say(f"{self.source.name} was changed, and cannot be served; what was served goes on: {error}")
+                self.say(
+                    f"{self.source.name} was changed, and cannot be served; what was served goes on: {error}"
+                )
             else:
                 self.say(f"{self.source.name} was changed, and is served as it is now")
                 self.report(served)
