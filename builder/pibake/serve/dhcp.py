@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from pibake.netboot.dnsmasq import Uefi
     from pibake.netboot.values import Client, Site
 
-CAPABILITIES = ("net_admin", "net_bind_service", "net_raw")
-"""To listen below port 1024, to answer boards that have no address yet, and to look up who has which MAC address."""
+CAPABILITIES = ("net_admin", "net_bind_service", "net_raw", "setgid")
+"""To listen below port 1024, to answer boards that have no address yet, to look up who has which MAC address, and to leave
+the groups it was started with."""
 PROGRAM = "dnsmasq"
 
 
@@ -46,7 +47,7 @@ def engine(site: Site, clients: Sequence[Client], tftp: Path, folder: Path, uefi
     configuration = folder / "dnsmasq.conf"
     fsys.write(configuration, text)
     # a change of user would clear the signal of the parent's death; root is here the owner of root's files and no more
-    argv = (PROGRAM, "-C", str(configuration), "--user=root")
+    argv = (PROGRAM, "-C", str(configuration), "--user=root", "--group=root")
     ready = Answers(Listens("udp", site.ports.dhcp), Listens("udp", site.ports.tftp))
     return Engine(PROGRAM, argv, ready, CAPABILITIES, configuration=text)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pibake.fsys import delete, load, store
 from pibake.image import qcow2
@@ -13,6 +14,7 @@ from pibake.netboot.cmdline import cmdline
 from pibake.run import run
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pibake.netboot.values import Client, Site
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 RECORD = "node.json"
 DISK = "disk.qcow2"
+MANIFEST = "manifest.json"
 MIB = 1 << 20
 
 
@@ -67,7 +70,7 @@ def place(client: Client, seed: Seed, golden: Golden, disk: int, folders: Folder
             _write(boot / path, file.data, file.mode)
     if client.state == "server":
         _state(export / "state.img", disk, folders)
-    store(folder / RECORD, vars(Own(golden.root.name, seed.instance_id, client.root)))
+    note(folder / RECORD, vars(Own(golden.root.name, seed.instance_id, client.root)))
 
 
 def has_disk(client: Client, folders: Folders) -> bool:
@@ -84,7 +87,13 @@ def place_disk(client: Client, composed: Composed, golden: Golden, folders: Fold
     qcow2.write(replace(composed.image, base=golden.on.base.image), part)
     part.chmod(0o600)
     part.replace(folder / DISK)
-    store(folder / RECORD, vars(Own(golden.root.name, composed.seed.instance_id, client.root)))
+    note(folder / RECORD, vars(Own(golden.root.name, composed.seed.instance_id, client.root)))
+
+
+def note(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file, unless that is what it says already."""
+    if load(path) != json.loads(json.dumps(value)):
+        store(path, value)
 
 
 def offer(client: Client, seed: Seed, golden: Golden, site: Site, folders: Folders) -> None:

@@ -140,6 +140,8 @@ class _Placing:
             if not own.has_disk(client, self.folders):
                 own.place_disk(client, nodes.compose_node(node, on, self.job), golden, self.folders)
         own.offer(client, seed, golden, self.site, self.folders)
+        manifest = nodes.described(node, golden.on, seed, epoch, self.job)
+        own.note(self.folders.node(node.hostname) / own.MANIFEST, manifest)
         return client, golden, golden.on.base.sha256 != on.base.sha256
 
     def golden(self, node: NodePlan, on: Ground) -> Golden:
