@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pibake.cache import Cache
     from pibake.ground import Ground
-    from pibake.nodes import Composed, Job, described
+    from pibake.nodes import Composed, Job
     from pibake.plan import NodePlan, Plan
     from pibake.progress import Progress
 
