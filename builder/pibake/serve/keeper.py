@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake.errors import CommandFailed, PibakeError
-from pibake.run import end, spawn
+from pibake.run import end, find, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,6 +129,7 @@ class Keeper:
         self._again.clear()
         engine = self.engine
         self._note(STARTING)
+        find(engine.argv[0], f"start {engine.name}")
         with spawn(
             engine.command, why=f"start {engine.name}", env=engine.environment, stderr=subprocess.STDOUT
         ) as child:
