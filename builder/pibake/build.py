@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
 import shutil
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pibake import __version__
 from pibake.crew import Crew
 from pibake.errors import PibakeError, about
 from pibake.image import artifact, bmap, delta, qcow2, seeding, table
 from pibake.image.clone import clone
 from pibake.image.pieces import volume
-from pibake.nodes import compose_node, prepare
-from pibake.plan import node_json
+from pibake.nodes import compose_node, described, prepare
 from pibake.progress import size
 from pibake.run import find
-from pibake.seed import vehicle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +23,7 @@ if TYPE_CHECKING:
 
     from pibake.cache import Cache
     from pibake.ground import Ground
-    from pibake.nodes import Composed, Job
+    from pibake.nodes import Composed, Job, described
     from pibake.plan import NodePlan, Plan
     from pibake.progress import Progress
 
@@ -164,22 +159,8 @@ def _check_space(out: Path, needed: int, count: int) -> None:
 
 
 def _manifest(made: Composed, job: Job, image: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that went into an image, without any secret: enough to make the same bytes again."""
-    node, base, seeded = made.node, made.on.base, made.seed
     return {
-        "pibake": __version__,
-        "node": node_json(node),
-        "hosts": [asdict(host) for host in node.hosts],
-        "host_key": job.secrets.nodes[node.hostname].host_key.public if job.secrets else None,
-        "ssh_keys": {user.name: list(job.keys[user.name]) for user in node.users},
-        "base": {"name": base.name, "sha256": base.sha256, **base.info},
-        "inputs": {str(path): artifact.sha256(path) for path in job.sources},
-        "source_date_epoch": made.epoch,
-        "vehicle": vehicle(made.on.system),
-        "network": made.on.system.network,
-        "instance_id": seeded.instance_id,
-        "seed": {path: hashlib.sha256(file.data).hexdigest() for path, file in seeded.tree},
+        **described(made.node, made.on, made.seed, made.epoch, job),
         "image": image,
-        "partitions": [asdict(partition) for partition in table.read(base.image).partitions],
-        "made_with": {"python": platform.python_version()},
+        "partitions": [asdict(partition) for partition in table.read(made.on.base.image).partitions],
     }

@@ -5,19 +5,22 @@ Flashing, building and sharing all begin here.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from pibake import ground, keys, kube, vault
+from pibake import __version__, ground, keys, kube, vault
 from pibake.errors import PibakeError, about
-from pibake.image import pieces, seeding
+from pibake.image import artifact, pieces, seeding
 from pibake.image.composition import Composition, compose
 from pibake.image.layout import boot_partition, boot_text
+from pibake.plan import node_json
 from pibake.run import find
 from pibake.secret import Secret
-from pibake.seed import Origin, Seed, seed, templates
+from pibake.seed import Origin, Seed, seed, templates, vehicle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -108,6 +111,26 @@ def compose_node(node: NodePlan, on: Ground, job: Job) -> Composed:
         secret=len(seeded.secret) > 0,
     )
     return Composed(node, on, seeded, epoch, image)
+
+
+def described(node: NodePlan, on: Ground, seeded: Seed, epoch: int, job: Job) -> dict[str, Any]:
+    """Return everything that went into a node, without any secret: enough to make the same again."""
+    base = on.base
+    return {
+        "pibake": __version__,
+        "node": node_json(node),
+        "hosts": [asdict(host) for host in node.hosts],
+        "host_key": job.secrets.nodes[node.hostname].host_key.public if job.secrets else None,
+        "ssh_keys": {user.name: list(job.keys[user.name]) for user in node.users},
+        "base": {"name": base.name, "sha256": base.sha256, **base.info},
+        "inputs": {str(path): artifact.sha256(path) for path in job.sources},
+        "source_date_epoch": epoch,
+        "vehicle": vehicle(on.system),
+        "network": on.system.network,
+        "instance_id": seeded.instance_id,
+        "seed": {path: hashlib.sha256(file.data).hexdigest() for path, file in seeded.tree},
+        "made_with": {"python": platform.python_version()},
+    }
 
 
 def extras(kubernetes: Kubernetes | None) -> kube.Extras:

@@ -254,7 +254,7 @@ def persist(address, port, name, known=None):
     while True:
         try:
             return connect(address, port, name, known)
-        except (OSError, Fault) as error:
+        except (OSError, Fault, struct.error) as error:
             if str(error) != told:
                 told = str(error)
                 say("%s of %s:%d: %s; trying again" % (name, address, port, told), level=3)
@@ -317,11 +317,14 @@ def main(address, port, name, index="0"):
     kernel = attach(int(index), link, size, flags)
     say("/dev/nbd%s is %s of %s:%s, %d bytes" % (index, name, address, port, size))
     link.close()
+    ready, settled = os.pipe()
     if os.fork():
-        os._exit(0)
+        os.close(settled)
+        os._exit(0 if os.read(ready, 1) else 1)  # not before the other one is done with /proc, which moves on
     os.setsid()
-    os.chdir("/")
     settle()
+    os.write(settled, b"!")
+    os.close(settled)
     keep(kernel, int(index), size, server)
 
 

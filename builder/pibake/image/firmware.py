@@ -83,13 +83,7 @@ def inline(config: str, files: Mapping[str, str], depth: int = 0) -> str:
 def boot_files(config: str, board: str = "pi4") -> BootFiles:
     """Return what a board (a name of `boards.BOARDS`) loads under this config.txt."""
     model = BOARDS[board]
-    values: dict[str, str] = {}
-    filters: dict[str, bool] = {}
-    for section, key, value in _lines(config):
-        if section:
-            _filter(section, model, filters)
-        elif all(filters.values()):
-            values[key] = value
+    values = dict(applied(config, board))
     prefix = values.get("os_prefix", "")
     kernel = values.get("kernel", "kernel_2712.img" if model.family == "pi5" else "kernel8.img")
     initramfs = values.get("initramfs", "").split()
@@ -98,6 +92,16 @@ def boot_files(config: str, board: str = "pi4") -> BootFiles:
         initramfs=prefix + initramfs[0] if initramfs else "",
         cmdline=prefix + values.get("cmdline", "cmdline.txt"),
     )
+
+
+def applied(config: str, board: str) -> Iterator[tuple[str, str]]:
+    """Yield key and value of the settings that a board (a name of `boards.BOARDS`) goes by, in order."""
+    filters: dict[str, bool] = {}
+    for section, key, value in _lines(config):
+        if section:
+            _filter(section, BOARDS[board], filters)
+        elif all(filters.values()):
+            yield key, value
 
 
 def _filter(name: str, board: Board, filters: dict[str, bool]) -> None:

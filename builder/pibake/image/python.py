@@ -79,7 +79,7 @@ def _libraries(files: Files, programs: dict[str, bytes]) -> tuple[dict[str, byte
     ]
     folders += ["usr/lib", "lib"]
     asked = [elf.needs(data, path) for path, data in programs.items()]
-    loader = next(needs.loader for needs in asked if needs.loader).lstrip("/")
+    loader = next((needs.loader.lstrip("/") for needs in asked if needs.loader), "")
     found: dict[str, bytes] = {}
     wanted = {name for needs in asked for name in needs.libraries}
     while wanted:
@@ -88,7 +88,7 @@ def _libraries(files: Files, programs: dict[str, bytes]) -> tuple[dict[str, byte
         wanted = {name for key, data in new.items() for name in elf.needs(data, key).libraries} - set(found)
     found.pop(PurePosixPath(loader).name, None)
     if (data := files.read(loader)) is None:
-        raise ImageError(f"{files.image.name}: the dynamic loader /{loader} is missing")
+        raise ImageError(f"{files.image.name}: Python's dynamic loader /{loader} is missing")
     return found, data
 
 

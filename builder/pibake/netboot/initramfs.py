@@ -17,18 +17,18 @@ DRACUT = ("var/lib/dracut/hooks", "usr/lib/dracut/hooks")
 def scripts() -> Tree:
     """Return the program that mounts the root, and what has both kinds of initramfs run it."""
     hooks = {
-        "cmdline/05-pibake.sh": File(_data("dracut-cmdline"), 0o755),
-        "initqueue/settled/05-pibake.sh": File(_data("dracut-settled"), 0o755),
-        "mount/05-pibake.sh": File(_data("dracut-mount"), 0o755),
+        "cmdline/05-pibake.sh": File(_data("initramfs", "dracut-cmdline"), 0o755),
+        "initqueue/settled/05-pibake.sh": File(_data("initramfs", "dracut-settled"), 0o755),
+        "mount/05-pibake.sh": File(_data("initramfs", "dracut-mount"), 0o755),
     }
     return Tree(
         {
-            PROGRAM: File(_data("mount"), 0o755),
-            "scripts/pibake": File(_data("initramfs-tools")),
+            PROGRAM: File(_data("initramfs", "mount"), 0o755),
+            "scripts/pibake": File(_data("initramfs", "initramfs-tools")),
             **{f"{folder}/{name}": file for folder in DRACUT for name, file in hooks.items()},
         }
     )
 
 
-def _data(name: str) -> bytes:
-    return resources.path("netboot", "initramfs", name).read_bytes()
+def _data(*names: str) -> bytes:
+    return resources.path("netboot", *names).read_bytes()

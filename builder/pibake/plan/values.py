@@ -149,7 +149,8 @@ class NodePlan:
     """Everything that makes a node this node.
 
     `serial` is the low 8 hex digits, empty where not known; `memory` is in MiB, 0 where not known. With `wifi` its link
-    is the Wi-Fi port, otherwise an Ethernet port. `wired` says that it boots from the wire, and `wire` how it would. Every node can be a key of a dict; what all nodes share is left out of
+    is the Wi-Fi port, otherwise an Ethernet port. `wired` says that it boots from the wire, and `wire` how it
+    would. `report` is the URL it posts its state to, unless Kubernetes' `phone_home` names another. Every node can be a key of a dict; what all nodes share is left out of
     its hash.
     """
 
@@ -175,6 +176,7 @@ class NodePlan:
     fleet: Fleet | None = field(default=None, hash=False)
     wire: Wire = field(default=Wire())
     wired: bool = False
+    report: str = ""
 
     @property
     def image_name(self) -> str:

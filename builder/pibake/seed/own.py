@@ -59,7 +59,7 @@ def _node_json(node: NodePlan, secrets: Secrets | None) -> str:
         "address": str(node.link.address.ip),
         "distribution": "",
         "part": "",
-        "phone_home": "",
+        "phone_home": node.report,
     }
     if node.member and secrets:
         values |= _member_values(node, node.member, secrets)

@@ -24,6 +24,7 @@ class Engine:
         ready: told its process id, whether it serves now.
         capabilities: all that it keeps, such as `net_raw` (capabilities(7), lower case, without `cap_`).
         reload: the signal that makes it read a changed configuration; None restarts it.
+        adapt: makes the program that runs follow a changed configuration, instead of a signal.
         environment: variables added to the clean environment.
         configuration: what its files say, or a digest of it: it is reloaded when this differs.
         patience: for how many seconds it may start.
@@ -34,6 +35,7 @@ class Engine:
     ready: Callable[[int], bool]
     capabilities: tuple[str, ...] = ()
     reload: signal.Signals | None = None
+    adapt: Callable[[], None] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     configuration: str = ""
     patience: float = 10.0
@@ -53,8 +55,8 @@ class Engine:
 
     def same_program(self, other: Engine) -> bool:
         """Whether only the configuration differs, and the program that runs can be told to read it."""
-        mine = (self.argv, self.capabilities, dict(self.environment), self.reload)
-        return mine == (other.argv, other.capabilities, dict(other.environment), other.reload)
+        mine = (self.argv, self.capabilities, dict(self.environment))
+        return mine == (other.argv, other.capabilities, dict(other.environment))
 
 
 @dataclass(frozen=True)

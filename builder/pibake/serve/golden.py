@@ -6,9 +6,8 @@ of the cache's file where that is on the same file system, and its copy elsewher
 
 from __future__ import annotations
 
-import hashlib
+import gzip
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,39 +18,45 @@ from pibake.bases import Base
 from pibake.errors import PibakeError
 from pibake.fsys import delete, load, store
 from pibake.ground import Ground
-from pibake.image import cpio, ext4, fat
+from pibake.image import cpio, ext4, fat, kmodules, python
+from pibake.image.ext4_tree import Files
 from pibake.image.firmware import boot_files
 from pibake.image.layout import boot_partition
-from pibake.image.python import modules, runtime
 from pibake.netboot import initramfs
+from pibake.netboot.nbd import client
 from pibake.netboot.values import Root
 from pibake.run import run
 from pibake.system import Network, System
+from pibake.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from pibake.serve.folders import Folders
 
-MODULES = ("overlay", "nfsv4", "loop", "ext4", "nbd")
-"""What an initramfs may lack of what a root on the wire needs; drivers of Ethernet ports are there, for `MODULES=most`."""
+MODULES = {"nfs": ("nfsv4", "loop", "ext4", "overlay"), "nbd": ("nbd", "ext4")}
+"""What a root needs of the kernel, and an initramfs may lack; drivers of Ethernet ports it has (`MODULES=most`)."""
 KEEPS = (Network.NETPLAN, Network.NETWORKD)
 """What configures a network without taking it down under the root file system behind it."""
-OLD_TFTP = 64 << 20
-"""The largest file that a Pi 4's EEPROM fetches by TFTP: 65535 blocks of 1024 bytes, until 2022-10 (rpi-eeprom's release notes)."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """A golden image that is ready to be served: what nodes mount, what they are made from, and its folder for TFTP."""
+    """A golden image that is ready to be served.
+
+    Attributes:
+        root: what nodes mount.
+        on: what they are made from.
+        tftp: its boot partition as TFTP serves it, for nodes with one kind of root.
+    """
 
     root: Root
     on: Ground
     tftp: Path
 
 
-def golden(on: Ground, folders: Folders) -> Golden:
-    """Get an image ready.
+def golden(on: Ground, kind: str, folders: Folders) -> Golden:
+    """Get an image ready for nodes with one kind of root, "nfs" or "nbd".
 
     Raises:
         PibakeError: its system cannot have its root file system on the wire; the message says why.
@@ -67,17 +72,17 @@ def golden(on: Ground, folders: Folders) -> Golden:
         _link(on.base.image, image)
     record = image.with_suffix(".json")
     store(record, {**_record(on.base), "system": on.system.to_json()})
-    return _ready(image, on.base, on.system, folders)
+    return _ready(image, on.base, on.system, kind, folders)
 
 
-def known(name: str, folders: Folders) -> Golden | None:
+def known(name: str, kind: str, folders: Folders) -> Golden | None:
     """Return an image that was got ready before, for nodes whose own files lie over it; None if it is gone."""
     image = folders.golden / f"{name}.img"
     record = load(image.with_suffix(".json"))
     if not image.exists() or not record:
         return None
     base = Base(image, record["sha256"], record["name"], record["created"], record["info"])
-    return _ready(image, base, System.from_json(record["system"]), folders)
+    return _ready(image, base, System.from_json(record["system"]), kind, folders)
 
 
 def unfit(system: System) -> str:
@@ -115,35 +120,39 @@ def _link(image: Path, target: Path) -> None:
         part.replace(target)
 
 
-def _ready(image: Path, base: Base, system: System, folders: Folders) -> Golden:
+def _ready(image: Path, base: Base, system: System, kind: str, folders: Folders) -> Golden:
     part = ext4.root_partition(image)
-    scripts = cpio.pack(initramfs.scripts())
-    mark = hashlib.sha256(scripts).hexdigest()[:8]
-    tftp = folders.tftp / ".golden" / f"{image.stem}-{mark}"
+    scripts = initramfs.scripts()
+    tftp = folders.tftp / ".golden" / f"{image.stem}-{kind}-{scripts.digest()[:8]}"
     if not tftp.exists():
-        _extract(image, system, scripts, tftp)
+        tftp.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=tftp.parent, prefix=".part.") as temp:
+            files = Path(temp, "files")
+            files.mkdir()
+            _fill(files, image, system, scripts, kind)
+            files.rename(tftp)
     on = Ground(
         base, system, {name: (tftp / name).read_text("utf-8") for name in (system.config, *system.cmdlines)}
     )
     return Golden(Root(image.stem, part.start, system.boot), on, tftp)
 
 
-def _extract(image: Path, system: System, scripts: bytes, tftp: Path) -> None:
+def _fill(folder: Path, image: Path, system: System, scripts: Tree, kind: str) -> None:
     """Copy the boot partition for TFTP, and add to each initramfs on it what finds a root on the wire."""
-    tftp.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=tftp.parent, prefix=".part.") as temp:
-        folder = Path(temp, "files")
-        folder.mkdir()
-        fat.read_all(image, boot_partition(image).start, folder)
-        extra = runtime(image, system)
-        for name in _initramfses(folder, system):
-            path = folder / name
-            own = path.read_bytes()
-            lacking = modules(image, system, MODULES, own)
-            path.write_bytes(cpio.join(own, scripts, cpio.pack(lacking), extra))
-        for path in folder.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        shutil.move(folder, tftp)
+    fat.read_all(image, boot_partition(image).start, folder)
+    files = Files(image, ext4.root_partition(image).start)
+    extra = scripts | (python.runtime(files) | client() if kind == "nbd" else Tree())
+    for release in {kernel.release for kernel in system.kernels if kernel.release}:
+        found = kmodules.modules(files, release, MODULES[kind])
+        extra |= Tree(
+            {path.replace(kmodules.ROOT, f"{kmodules.ROOT}/{release}"): file for path, file in found}
+        )
+    archive = gzip.compress(cpio.pack(extra), 6, mtime=0)  # every kernel can unpack that
+    for name in _initramfses(folder, system):
+        path = folder / name
+        path.write_bytes(cpio.join(path.read_bytes(), archive))
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _initramfses(folder: Path, system: System) -> list[str]:
@@ -153,7 +162,7 @@ def _initramfses(folder: Path, system: System) -> list[str]:
     found = sorted(name for name in named if name and (folder / name).exists())
     if not found:
         raise PibakeError(
-            f"{folder.name} boots without an initramfs, which a root on the wire needs",
-            "take a base whose config.txt names one, such as debian-13",
+            "this base boots without an initramfs, which a root on the wire needs",
+            "take one whose config.txt names an initramfs, such as debian-13",
         )
     return found

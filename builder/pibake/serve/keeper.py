@@ -85,10 +85,14 @@ class Keeper:
         """Go on with another configuration, or with another program under the same name."""
         known, self.engine = self.engine, engine
         child = self._child
-        if known.same_program(engine) and engine.reload and child and self._state.state == READY:
-            child.send_signal(engine.reload)
-        else:
-            self._again.set()
+        if child and known.same_program(engine) and self._state.state == READY:
+            if engine.adapt:
+                engine.adapt()
+                return
+            if engine.reload:
+                child.send_signal(engine.reload)
+                return
+        self._again.set()
 
     def stop(self) -> None:
         """End the process and the thread."""

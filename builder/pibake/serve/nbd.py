@@ -10,26 +10,20 @@ Sources: qemu-storage-daemon(1), the QEMU QMP Reference Manual (blockdev-add, bl
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pibake.errors import PibakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
-UNPRIVILEGED = (
-    "setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs", "--pdeathsig=TERM",
-)  # fmt: skip
-"""Runs a program without any capability, until the thread that started it ends."""
 PATIENCE = 30.0
 """Seconds for an answer of the daemon's."""
-ESTABLISHED = "01"
 
 
 @dataclass(frozen=True)
@@ -41,21 +35,23 @@ class Disk:
     golden: Path
 
 
-def argv(disks: Sequence[Disk], *, address: str, port: int, monitor: Path) -> list[str | Path]:
-    """Return the command that serves `disks` at `address:port`, and listens for QMP at the socket `monitor`."""
-    nodes = {node["node-name"]: node for disk in disks for node in _nodes(disk)}
-    return [
-        *UNPRIVILEGED, "qemu-storage-daemon",
+def argv(*, address: str, port: int, monitor: Path) -> tuple[str, ...]:
+    """Return the command that listens at `address:port`, and for QMP at the socket `monitor`, by which it gets its disks."""
+    return (
+        "qemu-storage-daemon",
         "--chardev", f"socket,id=monitor,path={monitor},server=on,wait=off", "--monitor", "chardev=monitor",
         "--nbd-server", f"addr.type=inet,addr.host={address},addr.port={port},max-connections=0",
-        *(word for node in nodes.values() for word in ("--blockdev", json.dumps(node))),
-        *(word for disk in disks for word in ("--export", json.dumps(_export(disk)))),
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def _ident(kind: str, value: str | Path) -> str:
     """Return a name QEMU takes: 31 characters at most, the first one a letter; hostnames are neither."""
     return kind + hashlib.sha256(str(value).encode()).hexdigest()[:24]
+
+
+def export_id(hostname: str) -> str:
+    """Return what QEMU calls the export of a node's disk."""
+    return _ident("export", hostname)
 
 
 def _nodes(disk: Disk) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -78,26 +74,12 @@ def _nodes(disk: Disk) -> tuple[dict[str, Any], dict[str, Any]]:
 def _export(disk: Disk) -> dict[str, Any]:
     return {
         "type": "nbd",
-        "id": _ident("export", disk.name),
+        "id": export_id(disk.name),
         "node-name": _ident("disk", disk.name),
         "name": disk.name,
         "writable": True,
         "writethrough": True,
     }
-
-
-def connected(port: int) -> frozenset[ipaddress.IPv4Address]:
-    """Return the addresses that have a connection to `port` of this machine, of which the daemon itself says nothing.
-
-    One that lost its power stays among them until the daemon ends.
-    """
-    found = set()
-    for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
-        local, remote, state = line.split()[1:4]
-        if state == ESTABLISHED and int(local.partition(":")[2], 16) == port:
-            raw = bytes.fromhex(remote.partition(":")[0])  # in the order of the processor: little endian
-            found.add(ipaddress.IPv4Address(raw[::-1]))
-    return frozenset(found)
 
 
 @contextmanager
@@ -143,21 +125,19 @@ class Monitor:
             raise PibakeError(f"the storage daemon does not answer: {error}") from error
         raise PibakeError(f"the storage daemon ended while it was asked for {command}")
 
-    def add(self, disk: Disk) -> None:
-        """Serve one more disk."""
+    def add(self, disks: Iterable[Disk]) -> None:
+        """Serve more disks."""
         there = {node["node-name"] for node in self.ask("query-named-block-nodes", flat=True)}
-        for node in _nodes(disk):
-            if node["node-name"] not in there:
-                self.ask("blockdev-add", **node)
-        self.ask("block-export-add", **_export(disk))
+        for disk in disks:
+            for node in _nodes(disk):
+                if node["node-name"] not in there:
+                    self.ask("blockdev-add", **node)
+                    there.add(node["node-name"])
+            self.ask("block-export-add", **_export(disk))
 
-    def remove(self, disk: Disk) -> None:
-        """Serve a disk no longer, even if its node runs; its I/O waits then."""
-        export = _ident("export", disk.name)
+    def remove(self, export: str, node: str) -> None:
+        """Serve a disk no longer, even if its node runs; its I/O waits then. Both names are those of QEMU's."""
         self.ask("block-export-del", id=export, mode="hard")
         while any(known["id"] == export for known in self.ask("query-block-exports")):
             pass  # what is under way ends first
-        self.ask("blockdev-del", **{"node-name": _ident("disk", disk.name)})
-        top = {node.get("backing_file") for node in self.ask("query-named-block-nodes", flat=True)}
-        if str(disk.golden) not in top:
-            self.ask("blockdev-del", **{"node-name": _ident("golden", disk.golden)})
+        self.ask("blockdev-del", **{"node-name": node})

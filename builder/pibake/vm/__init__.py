@@ -144,6 +144,36 @@ def booted(boot: Boot, folder: Path) -> Iterator[Machine]:
     """Boot an image; end the machine when the block is left. `folder` is for its disk, sockets and log."""
     disk_file, disk_bytes = disk.prepare(boot.image, boot.disk, folder)
     files = _boot_files(boot, disk_file, folder)
+    with running(
+        folder, files, boot.manifest["node"], disk_file=disk_file, tap=boot.tap, memory=boot.memory,
+        on_console=boot.on_console,
+    ) as machine:  # fmt: skip
+        machine.disk_bytes = disk_bytes
+        yield machine
+
+
+@contextmanager
+def running(
+    folder: Path,
+    files: Mapping[str, str],
+    node: Mapping[str, Any],
+    *,
+    disk_file: Path | None = None,
+    tap: str = "",
+    memory: int = 2048,
+    on_console: Callable[[str], None] = lambda _: None,
+) -> Iterator[Machine]:
+    """Run a machine with a kernel, an initramfs and a command line, as a boot loader has them; end it with the block.
+
+    Args:
+        folder: for its sockets, its report and its log.
+        files: paths of "kernel" and "initramfs", and the text of "cmdline".
+        node: its "hostname", "mac" and network, as in a manifest.
+        disk_file: its disk, or None for a machine that has none.
+        tap: a tap device to put its Ethernet on, or "" for a network of its own with nobody else on it.
+        memory: in MiB.
+        on_console: told each line of its console.
+    """
     accelerator = "kvm" if platform.machine() == "aarch64" and accel.kvm().works else "tcg"
     port = _free_port()
     (folder / "report").write_bytes(b"")
@@ -152,17 +182,17 @@ def booted(boot: Boot, folder: Path) -> Iterator[Machine]:
         folder,
         disk_file,
         files=files,
-        node=boot.manifest["node"],
+        node=node,
         accelerator=accelerator,
         ssh_port=port,
-        tap=boot.tap,
-        memory=boot.memory,
+        tap=tap,
+        memory=memory,
     )
     # Whatever ends this process, even SIGKILL, ends the machine: nobody else knows of it.
     with spawn(["setpriv", "--pdeathsig", "KILL", *argv], why="boot the image") as child:
-        machine = Machine(child, folder, disk_bytes, port, accelerator)
+        machine = Machine(child, folder, 0, port, accelerator)
         reader = threading.Thread(
-            target=_drain, args=(child.stdout, machine, boot.on_console, folder), daemon=True
+            target=_drain, args=(child.stdout, machine, on_console, folder), daemon=True
         )
         reader.start()
         yield machine

@@ -16,7 +16,7 @@ REPORT_PORT = "io.pibake.report"
 
 def command(
     folder: Path,
-    disk: Path,
+    disk: Path | None,
     *,
     files: Mapping[str, str],
     node: Mapping[str, Any],
@@ -25,16 +25,19 @@ def command(
     tap: str,
     memory: int,
 ) -> list[str | Path]:
-    """Return the command that boots `disk` with a kernel of its own; sockets and the report go into `folder`."""
+    """Return the command that boots `disk`, or nothing, with a kernel of its own; sockets and the report go into `folder`."""
     cpu = "host" if accelerator == "kvm" else "cortex-a72"
     engine = accelerator if accelerator == "kvm" else "tcg,thread=multi"
+    storage = [
+        "-drive", f"file={disk},format=qcow2,if=none,id=disk,cache=unsafe,discard=unmap",
+        "-device", "virtio-blk-device,drive=disk",
+    ]  # fmt: skip
     return [
         "qemu-system-aarch64", "-M", "virt", "-cpu", cpu, "-accel", engine,
         "-smp", str(min(4, os.cpu_count() or 1)), "-m", str(memory),
         "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
         "-kernel", files["kernel"], "-initrd", files["initramfs"], "-append", files["cmdline"],
-        "-drive", f"file={disk},format=qcow2,if=none,id=disk,cache=unsafe,discard=unmap",
-        "-device", "virtio-blk-device,drive=disk",
+        *(storage if disk else ()),
         "-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no" if tap else network(node, ssh_port),
         "-device", f"virtio-net-device,netdev=net,mac={node['mac'] or local_mac(node['hostname'])}",
         "-device", "virtio-rng-device",

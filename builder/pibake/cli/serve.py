@@ -1,0 +1,100 @@
+"""`pibake serve`."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import click
+
+from pibake.cli.common import config_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pibake.progress import Progress
+    from pibake.serve.service import Service
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pibake serve --check             is everything there that serving needs?
+  sudo pibake serve                serve until Ctrl-C; boards can be plugged in
+  sudo pibake serve --renew node3  start node3 anew, on the newest golden image
+  sudo pibake serve --install-unit && sudo systemctl enable --now pibake-serve"""
+)
+@config_option
+@click.option(
+    "--interface",
+    metavar="NAME",
+    default="",
+    help="The interface that the boards are behind  [default: the one in the subnet]",
+)
+@click.option("--check", is_flag=True, help="Check everything, start nothing.")
+@click.option(
+    "--renew", "renew", multiple=True, metavar="NODE",
+    help="Remove all a node has on the server, and start it anew on the newest golden image; may be given again.",
+)  # fmt: skip
+@click.option(
+    "--install-unit", is_flag=True, help="Write a systemd unit that serves this cluster, and do nothing else."
+)
+@click.option(
+    "--http-port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Where the status and boot images are served  [default: 8069]",
+)
+@click.option(
+    "--nfs-port", type=click.IntRange(1, 65535), metavar="PORT", help="Where NFS is served  [default: 2049]"
+)
+@click.option(
+    "--nbd-port", type=click.IntRange(1, 65535), metavar="PORT", help="Where NBD is served  [default: 10809]"
+)
+@click.pass_obj
+def serve(
+    progress: Progress,
+    /,
+    *,
+    config: Path | None,
+    interface: str,
+    check: bool,
+    renew: tuple[str, ...],
+    install_unit: bool,
+    **ports: int | None,
+) -> None:
+    """Boot the cluster's boards from the wire.
+
+    Serves every node with a `mac` or `serial` over DHCP, TFTP, NFS and NBD, from the same plan, golden images and secrets
+    as its card. A changed cluster.yaml is followed; nodes that run go on.
+    """
+    from pibake.cache import Cache
+    from pibake.cli.config import locate
+    from pibake.netboot.values import Ports
+    from pibake.serve.service import Service
+
+    given = {name.removesuffix("_port"): port for name, port in ports.items() if port}
+    source = locate(config)
+
+    def say(text: str) -> None:
+        progress.say(text)
+
+    service = Service(
+        source, Cache(), progress, say, interface=interface, ports=Ports(**given), renew=renew
+    )  # fmt: skip
+    if check:
+        for line in service.check():
+            click.echo(line)
+    else:
+        _serve(service)
+
+
+def _serve(service: Service) -> None:
+    """Serve until a signal says to stop."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: service.stop.set())
+    with service.serving() as supervisor:
+        names = ", ".join(state.name for state in supervisor.states())
+        click.echo(f"serving with {names}; Ctrl-C stops")
+        service.follow(supervisor)
+    click.echo("stopped")

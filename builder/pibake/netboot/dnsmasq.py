@@ -1,0 +1,124 @@
+"""The configuration of dnsmasq, which speaks DHCP, PXE and TFTP to the boards.
+
+One reply serves the boot ROM of the Pi 2 to the EEPROM of the Pi 5, which look in different places: option 43 with
+"Raspberry Pi Boot" and three spaces, option 60, option 97 as it came, siaddr, and option 66. As a proxy, dnsmasq 2.90 has no
+way to send option 66; boards then go by option 43 and the address that sent it.
+
+Sources: dnsmasq(8) and src/rfc2131.c; Raspberry Pi documentation, "Network booting" (known problems of the Pi 3's boot ROM)
+and "DHCP_OPTION97"; raspberrypi/firmware#871 (option 66 must not end with a NUL), #934 (the delay).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pibake.errors import PibakeError
+from pibake.resources import render
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pibake.netboot.values import Client, Site
+
+TRANSFERS = 400
+"""TFTP transfers at a time; each takes a socket and a file, and a process has 1024 of both by default."""
+TFTP_PORT = 69
+"""The only port dnsmasq's TFTP listens at."""
+MASK_ROM = ("rom-3b", "rom-3b+")
+"""Netboot generations whose serial number ends like their MAC address, and is not in option 97 from the start."""
+
+
+@dataclass(frozen=True)
+class Uefi:
+    """What an arm64 machine with UEFI is told to load: `file` by PXE, below the TFTP root, and `url` by HTTP boot."""
+
+    file: str
+    url: str
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A client in dnsmasq's words: patterns of its MAC address, and of option 97 where only its serial is known."""
+
+    tag: str
+    address: str
+    mask_rom: bool
+    hardware: tuple[str, ...]
+    identifiers: tuple[str, ...]
+
+
+def config(
+    site: Site, clients: Sequence[Client], *, tftp_root: str, run: str, uefi: Uefi | None = None
+) -> str:
+    """Return a dnsmasq.conf that answers these clients and nobody else.
+
+    Every client's tag in the log is `node-` and its hostname.
+
+    Args:
+        site: this server; its `dhcp` chooses between a proxy and reservations.
+        clients: each with a MAC address or a serial.
+        tftp_root: folder that TFTP serves, as an absolute path.
+        run: folder for the lease file and the pid file.
+        uefi: what machines that are no Pi load; they get no boot file without it.
+
+    Raises:
+        PibakeError: the TFTP port is moved, which dnsmasq cannot do.
+        ValueError: a name or path holds a control character.
+    """
+    if site.ports.tftp != TFTP_PORT:
+        raise PibakeError(
+            f"TFTP cannot be moved to port {site.ports.tftp}: dnsmasq serves it at port {TFTP_PORT}, where boards ask",
+            "leave the TFTP port as it is; a network namespace has ports of its own",
+        )
+    return render(
+        "netboot/dnsmasq.conf.j2",
+        site=site,
+        network=site.address.network,
+        nodes=[_node(client) for client in clients],
+        tftp_root=_quoted(tftp_root),
+        pid_file=_quoted(f"{run}/dnsmasq.pid"),
+        lease_file=_quoted(f"{run}/dnsmasq.leases"),
+        transfers=TRANSFERS,
+        uefi=uefi,
+    )
+
+
+def _node(client: Client) -> _Node:
+    generation = client.board.netboot
+    hardware = client.mac
+    if not hardware and generation in MASK_ROM:
+        hardware = ":".join(("*", "*", "*", *_pairs(client.serial)[1:]))
+    return _Node(
+        tag=f"node-{client.hostname}",
+        address=str(client.address),
+        mask_rom=generation == "rom-3b",
+        hardware=(hardware,) if hardware else (),
+        identifiers=() if hardware else identifiers(client.serial),
+    )
+
+
+def identifiers(serial: str) -> tuple[str, ...]:
+    """Return patterns of option 97 (type byte and 16 bytes) of boards with this serial (8 hex digits).
+
+    The EEPROM sends "RPi4" or "RPi5", board revision, the end of the MAC address, and the serial; before March 2020, and
+    with `DHCP_OPTION97=0`, the serial four times. Least significant byte first as captured; the other order is accepted.
+    """
+    pairs = _pairs(serial)
+    orders = dict.fromkeys((pairs[::-1], pairs))
+    fourcc = ("52", "50", "69", "*")
+    return tuple(
+        ":".join(("00", *layout))
+        for order in orders
+        for layout in ((*fourcc, *("*",) * 8, *order), (*order, *order, *order, *order))
+    )
+
+
+def _quoted(path: str) -> str:
+    """Return a path in which commas, colons, spaces and hashes mean nothing to dnsmasq."""
+    escaped = path.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
+def _pairs(serial: str) -> tuple[str, ...]:
+    return tuple(serial[i : i + 2] for i in range(0, len(serial), 2))

@@ -1,0 +1,54 @@
+"""The storage daemon as an engine: it starts with no disk, and is given the nodes' over its monitor."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pibake.serve import nbd
+from pibake.serve.engine import Engine, Listens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pibake.netboot.values import Site
+    from pibake.serve.nbd import Disk
+
+NAME = "qemu-storage-daemon"
+
+
+@dataclass(frozen=True)
+class Serves:
+    """Ready when the daemon listens and has every disk; also what brings a running one to another list of disks."""
+
+    disks: tuple[Disk, ...]
+    monitor: Path
+    port: Listens
+    _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
+
+    def __call__(self, pid: int) -> bool:
+        """Give it the disks as soon as it listens."""
+        if not self.port(pid) or not self.monitor.exists():
+            return False
+        self.give()
+        return True
+
+    def give(self) -> None:
+        """Let the daemon serve these disks and no others; those that it serves already are not interrupted."""
+        wanted = {nbd.export_id(disk.name): disk for disk in self.disks}
+        with self._lock, nbd.monitored(self.monitor) as monitor:
+            there = {export["id"]: export["node-name"] for export in monitor.ask("query-block-exports")}
+            for export in there.keys() - wanted.keys():
+                monitor.remove(export, there[export])
+            monitor.add(disk for export, disk in wanted.items() if export not in there)
+
+
+def engine(site: Site, disks: Sequence[Disk], monitor: Path) -> Engine:
+    """Return the engine that serves the nodes' disks; it needs no right but to be the owner of their files."""
+    monitor.parent.mkdir(parents=True, exist_ok=True)
+    monitor.unlink(missing_ok=True)  # one that was killed leaves its socket
+    argv = nbd.argv(address=str(site.address.ip), port=site.ports.nbd, monitor=monitor)
+    serves = Serves(tuple(disks), monitor, Listens("tcp", site.ports.nbd))
+    return Engine(NAME, tuple(map(str, argv)), serves, adapt=serves.give, configuration=repr(disks))

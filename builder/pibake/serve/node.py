@@ -1,0 +1,186 @@
+"""One node on the wire: its seed and its own files on the server, and its folder for TFTP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pibake.fsys import delete, load, store
+from pibake.image import qcow2
+from pibake.netboot.cmdline import cmdline
+from pibake.run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pibake.netboot.values import Client, Site
+    from pibake.nodes import Composed
+    from pibake.seed import Seed
+    from pibake.serve.folders import Folders
+    from pibake.serve.golden import Golden
+
+RECORD = "node.json"
+DISK = "disk.qcow2"
+MANIFEST = "manifest.json"
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a node boots from, by the record beside its files: its golden image's name, its seed, and its kind of root."""
+
+    golden: str
+    instance_id: str
+    root: str
+
+
+def recorded(hostname: str, folders: Folders) -> Own | None:
+    """Return what a node boots from since it was first served; None before."""
+    record = load(folders.node(hostname) / RECORD)
+    if not record:
+        return None
+    return Own(record["golden"], record["instance_id"], record["root"])
+
+
+def place(client: Client, seed: Seed, golden: Golden, disk: int, folders: Folders) -> None:
+    """Put a node's own files where its export has them: its seed if that is another one, and an empty state if it has none.
+
+    What a node took away from its seed once it was up, its secrets, stays away.
+
+    Args:
+        client: the node.
+        seed: rendered for it.
+        golden: the image its root file system is laid over.
+        disk: how large its state looks, in MiB.
+        folders: the server's.
+    """
+    folder = folders.node(client.hostname)
+    export = folder / "export"
+    boot = export / "boot"
+    boot.mkdir(parents=True, exist_ok=True)
+    before = recorded(client.hostname, folders)
+    if before is None or before.instance_id != seed.instance_id or before.golden != golden.root.name:
+        for old in boot.iterdir():
+            delete(old)
+        for path, file in seed.tree:
+            _write(boot / path, file.data, file.mode)
+    if client.state == "server":
+        _state(export / "state.img", disk, folders)
+    note(folder / RECORD, vars(Own(golden.root.name, seed.instance_id, client.root)))
+
+
+def has_disk(client: Client, folders: Folders) -> bool:
+    """Tell whether a node has its disk."""
+    return (folders.node(client.hostname) / DISK).exists()
+
+
+def place_disk(client: Client, composed: Composed, golden: Golden, folders: Folders) -> None:
+    """Make a node's disk on top of the golden image that is served, which outlives the cache's."""
+    folder = folders.node(client.hostname)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".{DISK}.part"
+    delete(part)
+    qcow2.write(replace(composed.image, base=golden.on.base.image), part)
+    part.chmod(0o600)
+    part.replace(folder / DISK)
+    note(folder / RECORD, vars(Own(golden.root.name, composed.seed.instance_id, client.root)))
+
+
+def note(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file, unless that is what it says already."""
+    if load(path) != json.loads(json.dumps(value)):
+        store(path, value)
+
+
+def offer(client: Client, seed: Seed, golden: Golden, site: Site, folders: Folders) -> None:
+    """Give a node its folder for TFTP: links to the golden image's files, and its own config.txt and command lines.
+
+    The folder is named by what is in it, and its name on the wire is a link to it, so that no board meets a half of it.
+    """
+    system = golden.on.system
+    own = {system.config: golden.on.texts[system.config] if golden.on.texts else ""}
+    own |= {path: file.data.decode() for path, file in seed.tree if path in {system.config, *system.cmdlines}}
+    own |= {path: cmdline(own[path], client, site, golden.root) for path in system.cmdlines}
+    names = {"serial": client.serial, "mac": client.mac.replace(":", "-")}
+    mark = hashlib.sha256(repr([golden.tftp.name, sorted(own.items()), names]).encode()).hexdigest()[:12]
+    target = folders.tftp / ".nodes" / f"{client.hostname}-{mark}"
+    if not target.exists():
+        part = target.with_name(f".{target.name}.part")
+        delete(part)
+        part.mkdir(parents=True)
+        _link_all(part, golden.tftp, own, depth=2)
+        for name in filter(None, names.values()):
+            (part / name).symlink_to(".")
+        part.rename(target)
+    for name in filter(None, names.values()):
+        _point(folders.tftp / name, os.path.relpath(target, folders.tftp))
+    for old in target.parent.glob(f"{client.hostname}-????????????"):
+        if old != target:
+            delete(old)
+
+
+def _link_all(folder: Path, source: Path, own: dict[str, str], depth: int) -> None:
+    """Fill a folder with links to what `source` has, and with what is the node's own; folders with such are its own, too."""
+    mine = {path.partition("/")[0] for path in own}
+    for entry in source.iterdir():
+        if entry.name not in mine:
+            (folder / entry.name).symlink_to(
+                "../" * depth + os.path.relpath(entry, source.parents[depth - 1])
+            )
+    for name in mine:
+        below = {path.partition("/")[2]: text for path, text in own.items() if path.startswith(f"{name}/")}
+        if below:
+            (folder / name).mkdir()
+            _link_all(folder / name, source / name, below, depth + 1)
+        else:
+            (folder / name).write_text(own[name], "utf-8")
+
+
+def _point(link: Path, target: str) -> None:
+    """Let a link stand for another folder, with no moment in between at which there is none."""
+    temp = link.with_name(f".{link.name}.link")
+    delete(temp)
+    temp.symlink_to(target)
+    temp.replace(link)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temp = path.with_name(f".{path.name}.part")
+    temp.write_bytes(data)
+    temp.chmod(mode)
+    temp.replace(path)
+
+
+def _state(image: Path, size: int, folders: Folders) -> None:
+    """Make an ext4 file for a node's own files, from a template: `size` MiB to look at, a few of them on the disk."""
+    if image.exists():
+        return
+    template = folders.run / f"state-{size}.img"
+    if not template.exists():
+        part = template.with_name(f".{template.name}.part")
+        delete(part)
+        with part.open("wb") as file:
+            file.truncate(size * MIB)
+        # what is not written now is zeros, which a new file is full of
+        run(
+            [
+                "mkfs.ext4",
+                "-q",
+                "-F",
+                "-L",
+                "pibake-state",
+                "-E",
+                "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+                part,
+            ],
+            why="make the file system of nodes' own files",
+        )
+        part.replace(template)
+    part = image.with_name(f".{image.name}.part")
+    run(["cp", "--sparse=always", "--reflink=auto", template, part], why="make a node's own files")
+    part.replace(image)

@@ -1,0 +1,163 @@
+"""Everything that is to be served, got ready: from a plan to files that engines hand out."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pibake import nodes
+from pibake.boards import BOARDS
+from pibake.errors import PibakeError, about
+from pibake.fsys import delete
+from pibake.netboot.values import Client
+from pibake.plan.wire import mac, obstacle
+from pibake.serve import golden as goldens
+from pibake.serve import node as own
+from pibake.serve.nbd import Disk
+from pibake.system import Growth
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pibake.cache import Cache
+    from pibake.ground import Ground
+    from pibake.netboot.values import Site
+    from pibake.nodes import Job
+    from pibake.plan import NodePlan, Plan
+    from pibake.progress import Progress
+    from pibake.serve.folders import Folders
+    from pibake.serve.golden import Golden
+
+
+@dataclass(frozen=True)
+class Served:
+    """What is served.
+
+    Attributes:
+        site: this server.
+        clients: the nodes that boot from the wire.
+        disks: those of nodes with `root: nbd`.
+        left_out: hostnames of the other nodes, and why they cannot.
+        behind: hostnames of nodes that are on an older golden image than cluster.yaml leads to.
+    """
+
+    site: Site
+    clients: tuple[Client, ...]
+    disks: tuple[Disk, ...]
+    left_out: tuple[tuple[str, str], ...]
+    behind: tuple[str, ...]
+
+
+def prepare(
+    plan: Plan, site: Site, folders: Folders, cache: Cache, progress: Progress, *, renew: Collection[str] = ()
+) -> Served:
+    """Get everything ready; what is there already and right is left alone.
+
+    A node stays on the golden image it was first served from, as a card would, until it is renewed: its own files lie
+    over that one.
+
+    Args:
+        plan: the whole cluster.
+        site: this server.
+        folders: where to put things.
+        cache: where bases and golden images are.
+        progress: where to show what is going on.
+        renew: hostnames of nodes to start anew, on the golden image that cluster.yaml leads to now.
+
+    Raises:
+        PibakeError: no node can boot from the wire, or anything that failed, about the node it failed on.
+    """
+    clients, left_out = wired(plan)
+    names = {client.hostname for client in clients}
+    chosen = [_wired(node, site) for node in plan.nodes if node.hostname in names]
+    folders.make()
+    job, found = nodes.prepare(plan, chosen, cache, progress, chosen[0].wire.disk << 20)
+    placing, placed = _Placing(job, site, folders), []
+    for node in chosen:
+        with about(node.hostname):
+            if node.hostname in renew:
+                delete(folders.node(node.hostname))
+            placed.append(placing.place(node, found[node.hostname]))
+    goldens.clean({golden.root.name for _, golden, _ in placed}, folders)
+    return Served(
+        site,
+        tuple(client for client, _, _ in placed),
+        tuple(
+            Disk(client.hostname, folders.node(client.hostname) / own.DISK, golden.on.base.image)
+            for client, golden, _ in placed
+            if client.root == "nbd"
+        ),
+        left_out,
+        tuple(client.hostname for client, _, behind in placed if behind),
+    )
+
+
+def wired(plan: Plan) -> tuple[tuple[Client, ...], tuple[tuple[str, str], ...]]:
+    """Return the nodes that can boot from the wire, and the hostnames of the others with the reason.
+
+    Raises:
+        PibakeError: there is none.
+    """
+    obstacles = {node.hostname: obstacle(node) for node in plan.nodes}
+    left_out = tuple((name, reason) for name, reason in obstacles.items() if reason)
+    clients = tuple(_client(node) for node in plan.nodes if not obstacles[node.hostname])
+    if not clients:
+        name, reason = left_out[0]
+        raise PibakeError(
+            f"no node of {plan.cluster} can boot from the wire; of {name}: {reason}",
+            "a node needs the `mac` or `serial` of its board in cluster.yaml",
+        )
+    return clients, left_out
+
+
+def _wired(node: NodePlan, site: Site) -> NodePlan:
+    """Return a node as it is on the wire: it tells this server how far it has come, unless it is to tell another."""
+    return replace(node, wired=True, report=f"http://{site.address.ip}:{site.ports.http}/report")
+
+
+@dataclass
+class _Placing:
+    """Puts what is the nodes' own in place; `newest` holds the golden images got ready so far, by digest and kind of root."""
+
+    job: Job
+    site: Site
+    folders: Folders
+    newest: dict[tuple[str, str], Golden] = field(default_factory=dict)
+
+    def place(self, node: NodePlan, on: Ground) -> tuple[Client, Golden, bool]:
+        """Place one node; return also which golden image it is on, and whether there is a newer one."""
+        golden = self.golden(node, on)
+        client = _client(node)
+        epoch = nodes.source_date_epoch(golden.on.base, self.job.sources)
+        if node.wire.root == "nfs":
+            # nothing is the node's to enlarge
+            on_wire = replace(golden.on, system=replace(golden.on.system, growth=Growth.NONE))
+            seed = nodes.render_seed(node, on_wire, 0, self.job, epoch)
+            own.place(client, seed, golden, node.wire.disk, self.folders)
+        else:
+            seed = nodes.render_seed(node, golden.on, 0, self.job, epoch)
+            if not own.has_disk(client, self.folders):
+                own.place_disk(client, nodes.compose_node(node, on, self.job), golden, self.folders)
+        own.offer(client, seed, golden, self.site, self.folders)
+        manifest = nodes.described(node, golden.on, seed, epoch, self.job)
+        own.note(self.folders.node(node.hostname) / own.MANIFEST, manifest)
+        return client, golden, golden.on.base.sha256 != on.base.sha256
+
+    def golden(self, node: NodePlan, on: Ground) -> Golden:
+        """Return the golden image a node's own files lie over, or the newest if it has none yet."""
+        root = node.wire.root
+        before = own.recorded(node.hostname, self.folders)
+        kept = goldens.known(before.golden, root, self.folders) if before and before.root == root else None
+        if kept is not None:
+            return kept
+        if (on.base.sha256, root) not in self.newest:
+            self.newest[on.base.sha256, root] = goldens.golden(on, root, self.folders)
+        return self.newest[on.base.sha256, root]
+
+
+def _client(node: NodePlan) -> Client:
+    address = ipaddress.IPv4Address(str(node.link.address.ip))
+    return Client(
+        node.hostname, address, mac(node), node.serial, BOARDS[node.board], node.wire.root, node.wire.state
+    )

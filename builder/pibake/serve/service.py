@@ -1,0 +1,162 @@
+"""The wire of one cluster, served until it is told to stop, and following its cluster.yaml meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pibake import catalog, config
+from pibake.errors import PibakeError
+from pibake.fsys import stamp
+from pibake.lock import held, is_held
+from pibake.plan import plan
+from pibake.run import find
+from pibake.serve import dhcp
+from pibake.serve.engines import engines
+from pibake.serve.folders import NAME, Folders
+from pibake.serve.prepare import prepare, wired
+from pibake.serve.site import site
+from pibake.serve.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+    from pibake.cache import Cache
+    from pibake.netboot.values import Ports
+    from pibake.plan import Plan
+    from pibake.progress import Progress
+    from pibake.serve.prepare import Served
+
+LOCK = "serve"
+TOOLS = {
+    "dnsmasq": "answer boards",
+    "ganesha.nfsd": "serve root file systems",
+    "qemu-storage-daemon": "serve disks",
+    "setpriv": "take rights away from the engines",
+}
+"""What serving runs, and what for."""
+LOOK = 1.0
+"""Seconds between two looks at whether cluster.yaml has changed."""
+
+
+@dataclass
+class Service:
+    """What is to be served, and how to say what happens.
+
+    Attributes:
+        source: the cluster.yaml.
+        cache: where bases and golden images are.
+        progress: where to show what is going on.
+        say: told in a sentence what happens.
+        on_line: told each line of an engine's log, after the engine's name.
+        interface: instead of the one in cluster.yaml.
+        ports: where engines listen, if not where they usually do.
+        renew: hostnames of nodes to start anew.
+    """
+
+    source: Path
+    cache: Cache
+    progress: Progress
+    say: Callable[[str], None]
+    on_line: Callable[[str, str], None] = lambda _, __: None
+    interface: str = ""
+    ports: Ports | None = None
+    renew: Collection[str] = ()
+    stop: threading.Event = field(default_factory=threading.Event)
+    _sources: tuple[Path, ...] = ()
+
+    @property
+    def folders(self) -> Folders:
+        """Where everything is kept: beside cluster.yaml."""
+        return Folders(self.source.resolve().parent / NAME)
+
+    def plan(self) -> Plan:
+        """Read cluster.yaml, and note which other files it comes from.
+
+        Raises:
+            ConfigError: it has mistakes.
+        """
+        decided = plan(config.load(self.source, bases=catalog.names()))
+        self._sources = decided.sources
+        return decided
+
+    def prepare(self, decided: Plan) -> Served:
+        """Get ready what is to be served; nodes to start anew are started anew once."""
+        renew, self.renew = self.renew, ()
+        where = site(decided, self.interface, self.ports)
+        return prepare(decided, where, self.folders, self.cache, self.progress, renew=renew)
+
+    def check(self) -> Iterator[str]:
+        """Yield what has been found good, check by check, and start nothing.
+
+        Raises:
+            PibakeError: something is not as it has to be.
+        """
+        decided = self.plan()
+        yield f"{self.source.name}: {len(decided.nodes)} nodes"
+        where = site(decided, self.interface, self.ports)
+        yield f"{where.interface}: {where.address}, DHCP as {where.dhcp}"
+        clients, left_out = wired(decided)
+        yield f"{len(clients)} nodes boot from the wire: {', '.join(client.hostname for client in clients)}"
+        for hostname, reason in left_out:
+            yield f"{hostname} boots from a card only: {reason}"
+        for tool, why in TOOLS.items():
+            find(tool, why)
+        dhcp.check(where, clients, self.folders.tftp)
+        yield "every engine is there, and dnsmasq takes its configuration"
+
+    @contextmanager
+    def serving(self) -> Iterator[Supervisor]:
+        """Serve while the block runs.
+
+        Raises:
+            PibakeError: something cannot be got ready, an engine does not start, or the folder is served already.
+        """
+        decided = self.plan()
+        folders = self.folders
+        folders.make()
+        if is_held(folders.run, LOCK):
+            raise PibakeError(
+                f"another `pibake serve` serves {folders.root} already", "stop it first: its log says more"
+            )
+        with held(folders.run, LOCK, self.progress):
+            served = self.prepare(decided)
+            with Supervisor(engines(served, folders), say=self.say, on_line=self.on_line) as supervisor:
+                self.report(served)
+                yield supervisor
+
+    def follow(self, supervisor: Supervisor) -> None:
+        """Follow cluster.yaml until told to stop; what is wrong with it is said, and the last good one is served."""
+        seen = self._stamps()
+        while not self.stop.wait(LOOK):
+            now = self._stamps()
+            if now == seen:
+                continue
+            seen = now
+            try:
+                decided = self.plan()
+                seen = self._stamps()
+                served = self.prepare(decided)
+                supervisor.update(engines(served, self.folders))
+            except PibakeError as error:
+                self.say(
+                    f"{self.source.name} was changed, and cannot be served; what was served goes on: {error}"
+                )
+            else:
+                self.say(f"{self.source.name} was changed, and is served as it is now")
+                self.report(served)
+
+    def report(self, served: Served) -> None:
+        """Say what is served, and what is not."""
+        for hostname, reason in served.left_out:
+            self.say(f"note: {hostname} boots from a card only: {reason}")
+        for hostname in served.behind:
+            self.say(
+                f"note: {hostname} stays on the golden image it has; `pibake serve --renew {hostname}` starts it anew on the newest"
+            )
+
+    def _stamps(self) -> list[object]:
+        return [stamp(path) for path in self._sources]

@@ -1,0 +1,79 @@
+"""Which of this host's interfaces the boards are behind, and what they are told of it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import TYPE_CHECKING, Any
+
+from pibake.errors import PibakeError
+from pibake.netboot.values import Ports, Site
+from pibake.run import run
+
+if TYPE_CHECKING:
+    from pibake.plan import Plan
+
+
+def site(plan: Plan, interface: str = "", ports: Ports | None = None) -> Site:
+    """Return this server as the nodes of a plan see it.
+
+    Args:
+        plan: whose subnet it is.
+        interface: instead of the one in cluster.yaml, or of the one with an address in the subnet.
+        ports: where the engines listen, if not where they usually do.
+
+    Raises:
+        PibakeError: no interface, or more than one, is in the nodes' subnet.
+    """
+    if not isinstance(plan.subnet, ipaddress.IPv4Network):
+        raise PibakeError(
+            f"boards boot over IPv4, and the subnet of {plan.cluster} is {plan.subnet}",
+            "give the network an IPv4 `subnet`; IPv6 can stand beside it, in `network.ipv6`",
+        )
+    named = interface or plan.netboot.interface
+    found = {name: address for name, address in _addresses() if not named or name == named}
+    inside = {name: address for name, address in found.items() if address.ip in plan.subnet}
+    if len(inside) != 1:
+        raise _none(plan.subnet, named, inside, sorted(found))
+    ((name, address),) = inside.items()
+    if clash := next((node for node in plan.nodes if node.link.address.ip == address.ip), None):
+        raise PibakeError(
+            f"{clash.hostname} has the address {address.ip}, which is this server's own",
+            "give one of them another",
+        )
+    link = plan.nodes[0].link
+    gateway = link.gateway if isinstance(link.gateway, ipaddress.IPv4Address) else None
+    return Site(
+        name, ipaddress.IPv4Interface((address.ip, plan.subnet.prefixlen)), plan.netboot.dhcp, gateway,
+        link.nameservers, plan.domain, ports or Ports(),
+    )  # fmt: skip
+
+
+def _addresses() -> list[tuple[str, ipaddress.IPv4Interface]]:
+    said = run(
+        ["ip", "-json", "-4", "address", "show"], why="find the interface that boards are behind"
+    ).stdout
+    links: list[dict[str, Any]] = json.loads(said or "[]")
+    return [
+        (link["ifname"], ipaddress.IPv4Interface(f"{one['local']}/{one['prefixlen']}"))
+        for link in links
+        for one in link.get("addr_info", ())
+    ]
+
+
+def _none(
+    subnet: ipaddress.IPv4Network, named: str, inside: dict[str, ipaddress.IPv4Interface], found: list[str]
+) -> PibakeError:
+    if inside:
+        return PibakeError(
+            f"several interfaces are in {subnet}: {', '.join(inside)}",
+            "name one of them with --interface",
+        )
+    where = (
+        f"{named} has" if named in found else f"no interface {named} here has" if named else "none here has"
+    )
+    return PibakeError(
+        f"boards are to be behind an interface in {subnet}, the nodes' subnet, and {where} an address in it",
+        f"`ip address add {next(subnet.hosts())}/{subnet.prefixlen} dev {named or 'eth0'}` gives it one until the"
+        " next boot; or change `subnet` in cluster.yaml",
+    )

@@ -1,0 +1,126 @@
+"""Networks of the tests' own: a bridge in one namespace, boards and a router in others, nothing outside of them."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import signal
+import subprocess
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
+CLONE_NEWNET = 0x40000000
+BRIDGE = "br0"
+COUNT = itertools.count()
+
+
+def ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+
+
+def inside(namespace: str, work: Callable[[], T]) -> T:
+    """Return what `work` returns in a thread of its own in a network namespace."""
+    done: Future[T] = Future()
+
+    def alone() -> None:
+        try:
+            with Path(f"/run/netns/{namespace}").open("rb") as file:
+                assert ctypes.CDLL(None).setns(file.fileno(), CLONE_NEWNET) == 0
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
+            done.set_exception(error)
+
+    threading.Thread(target=alone, daemon=True).start()
+    return done.result(60)
+
+
+@dataclass
+class Seat:
+    """A place at the bridge: `eth0` in a namespace of its own."""
+
+    namespace: str
+    mac: str
+
+
+@dataclass
+class Lab:
+    """One bridge, in the namespace of the server, and who is at it."""
+
+    server: str
+    stack: ExitStack
+    names: Iterator[int] = field(default_factory=itertools.count)
+
+    def seat(self, mac: str, address: str = "") -> Seat:
+        """Plug a port with this MAC address in."""
+        number = next(self.names)
+        namespace = f"{self.server}-{number}"
+        made_namespace(namespace, self.stack)
+        peer = ("peer", "name", f"port{number}", "netns", self.server)
+        ip("link", "add", "eth0", "netns", namespace, "address", mac, "type", "veth", *peer)
+        ip("-n", self.server, "link", "set", f"port{number}", "master", BRIDGE, "up")
+        if address:
+            ip("-n", namespace, "address", "add", address, "dev", "eth0")
+            ip("-n", namespace, "link", "set", "eth0", "up")
+        return Seat(namespace, mac)
+
+    def dnsmasq(self, namespace: str, config: str, folder: Path) -> Path:
+        """Run a dnsmasq until the lab is closed; return its log."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "dnsmasq.conf").write_text(config)
+        log = folder / "dnsmasq.log"
+        argv = [
+            "ip",
+            "netns",
+            "exec",
+            namespace,
+            "dnsmasq",
+            "-C",
+            str(folder / "dnsmasq.conf"),
+            "--user=root",
+        ]
+        with log.open("wb") as file:
+            child = subprocess.Popen([*argv, "--keep-in-foreground"], stdout=file, stderr=file)
+        self.stack.callback(ended, child)
+        until = time.monotonic() + 5
+        while "dnsmasq-dhcp" not in log.read_text() and time.monotonic() < until:
+            assert child.poll() is None, log.read_text()
+            time.sleep(0.01)
+        return log
+
+
+def ended(child: subprocess.Popen[bytes]) -> None:
+    child.send_signal(signal.SIGTERM)
+    try:
+        child.wait(5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def made_namespace(name: str, stack: ExitStack) -> None:
+    ip("netns", "add", name)
+    stack.callback(ip, "netns", "delete", name)
+    ip("-n", name, "link", "set", "lo", "up")
+
+
+@contextmanager
+def lab(address: str) -> Iterator[Lab]:
+    """Make a network whose server has this address on the bridge; everything is gone afterwards."""
+    with ExitStack() as stack:
+        name = f"pibake-{os.getpid()}-{next(COUNT)}"
+        made_namespace(name, stack)
+        ip("-n", name, "link", "add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+        ip("-n", name, "link", "set", BRIDGE, "up")
+        ip("-n", name, "address", "add", address, "dev", BRIDGE)
+        yield Lab(name, stack)
