@@ -1,4 +1,4 @@
-"""What keeps boards from booting is found: other DHCP servers, spanning tree, wrong addresses, taken ports."""
+"""What keeps boards from booting is found: other DHCP servers, spanning tree, taken ports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.tools.netns import Place, needs_namespaces, places, switch
 
-from pibake.errors import PibakeError
 from pibake.netboot.values import PROXY, SERVER, Site
 from pibake.serve import host, wire
 from pibake.serve.offers import offers
@@ -130,41 +129,6 @@ def test_a_switch_with_spanning_tree_is_named_once(net: list[Place]) -> None:
 def test_an_interface_that_goes_away_is_said_and_is_no_end(net: list[Place]) -> None:
     gone = Site("eth9", IPv4Interface("10.77.0.1/24"))
     assert told(net[0], gone, bool) == ["cannot look for trouble on eth9: No such device"]
-
-
-def test_the_address_in_the_clusters_subnet_is_the_servers(net: list[Place]) -> None:
-    net[0].ip("addr", "add", "192.168.1.5/24", "dev", "eth0")
-    assert net[0].inside(lambda: host.address("eth0", SUBNET)) == IPv4Interface("10.77.0.1/24")
-
-
-@pytest.mark.parametrize(
-    ("interface", "addresses", "message", "hint"),
-    [
-        ("eth9", (), "there is no interface eth9", "ip -brief link"),
-        (
-            "eth0",
-            (),
-            "eth0 has no address; the cluster is in 10.77.0.0/24",
-            "sudo ip address add 10.77.0.2/24 dev eth0",
-        ),
-        (
-            "eth0",
-            ("192.168.1.5/24",),
-            "eth0 has 192.168.1.5/24, and the cluster is in 10.77.0.0/24",
-            "correct `subnet`",
-        ),
-    ],
-)
-def test_an_interface_without_an_address_of_the_cluster_is_an_error(
-    net: list[Place], interface: str, addresses: tuple[str, ...], message: str, hint: str
-) -> None:
-    net[0].ip("addr", "flush", "dev", "eth0")
-    for one in addresses:
-        net[0].ip("addr", "add", one, "dev", "eth0")
-    with pytest.raises(PibakeError) as caught:
-        net[0].inside(lambda: host.address(interface, SUBNET))
-    assert message in caught.value.message
-    assert hint in caught.value.hint
 
 
 def test_ports_that_are_taken_are_named_with_who_has_them(net: list[Place], tmp_path: Path) -> None:

@@ -1,20 +1,15 @@
-"""What this machine lacks to serve on an interface: the right address, and ports that are free."""
+"""Which of the ports that engines need are taken, and by whom."""
 
 from __future__ import annotations
 
-import json
 import re
-from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibake.errors import PibakeError
 from pibake.netboot.values import PROXY
 from pibake.run import run
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Network
-
     from pibake.netboot.values import Site
 
 PXE_PORT = 4011
@@ -22,38 +17,6 @@ PXE_PORT = 4011
 ANY = ("0.0.0.0", "*", "[::]")  # noqa: S104 - as ss writes it
 USER = re.compile(r'\("(?P<name>[^"]*)",pid=(?P<pid>\d+)')
 UNIT = re.compile(r"/(?P<unit>[^/]+\.service)$", re.MULTILINE)
-
-
-def address(interface: str, subnet: IPv4Network) -> IPv4Interface:
-    """Return the address that an interface has in the cluster's subnet.
-
-    Raises:
-        PibakeError: there is no such interface, it has no address, or one of another network only.
-    """
-    done = run(
-        ["ip", "-json", "-4", "address", "show", "dev", interface], why="find its address", check=False
-    )
-    if done.code:
-        raise PibakeError(
-            f"there is no interface {interface}", "ip -brief link shows those there are: --interface NAME"
-        )
-    found = [
-        IPv4Interface(f"{one['local']}/{one['prefixlen']}")
-        for link in json.loads(done.stdout)
-        for one in link.get("addr_info", [])
-    ]
-    for one in found:
-        if one.ip in subnet:
-            return one
-    if not found:
-        raise PibakeError(
-            f"{interface} has no address; the cluster is in {subnet}",
-            f"give it one that no node has, such as: sudo ip address add {subnet[2]}/{subnet.prefixlen} dev {interface}",
-        )
-    raise PibakeError(
-        f"{interface} has {', '.join(map(str, found))}, and the cluster is in {subnet}: its nodes could not reach it",
-        "name the interface the boards are behind, give it an address of that subnet, or correct `subnet` in cluster.yaml",
-    )
 
 
 def taken(site: Site) -> list[str]:

@@ -110,8 +110,11 @@ class Keeper:
             began = time.monotonic()
             try:
                 problem = self._live()
-            except PibakeError as fault:  # the program is not there
+            except PibakeError as fault:  # the program is not there, or is not to be made ready
                 problem, self._fault = fault.message, self._fault or fault
+            except OSError as fault:
+                problem = str(fault)
+                self._fault = self._fault or PibakeError(f"cannot start {self.engine.name}: {fault}")
             if self._stop.is_set():
                 break
             if not problem:  # it was asked to start again
