@@ -13,11 +13,11 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 from tests.tools.netns import Place, needs_namespaces, places
-from tests.tools.nfs41 import GRACE, NOENT, ROFS, TO_READ, TO_WRITE, Client, NfsError
+from tests.tools.nfs41 import BADSESSION, GRACE, NOENT, ROFS, TO_READ, TO_WRITE, Client, NfsError
 
 from pibake.netboot import ganesha
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 pytestmark = [
     needs_namespaces,
-    pytest.mark.skipif(not shutil.which("ganesha.nfsd"), reason="needs nfs-ganesha"),
+    pytest.mark.skipif(
+        not all(map(shutil.which, ("ganesha.nfsd", "dnsmasq"))), reason="needs nfs-ganesha and dnsmasq"
+    ),
 ]
 PORT = 2049
 SERVE = """
@@ -36,7 +38,7 @@ from pathlib import Path
 from pibake.netboot import ganesha
 from pibake.netboot.ganesha import Export
 from pibake.netboot.values import Site
-from pibake.serve import nfs
+from pibake.serve import dhcp, nfs
 from pibake.serve.supervisor import Supervisor
 
 folder = Path(sys.argv[1])
@@ -51,10 +53,11 @@ def engine(nodes):
     return nfs.engine(site, exports, folder / "run")
 
 first = json.loads(sys.stdin.readline())
-with Supervisor([engine(first)], say=lambda text: print(json.dumps(text), flush=True)) as supervisor:
-    print(json.dumps(supervisor.states()[0].pid), flush=True)
+boards = dhcp.engine(site, [], folder / "tftp", folder / "run", None)
+with Supervisor([engine(first), boards], say=lambda text: print(json.dumps(text), flush=True)) as supervisor:
+    print(json.dumps([state.pid for state in supervisor.states()]), flush=True)
     for line in sys.stdin:
-        supervisor.update([engine(json.loads(line))])
+        supervisor.update([engine(json.loads(line)), boards])
 """
 
 
@@ -67,6 +70,7 @@ class Serve:
     node2: Place
     folder: Path
     pid: int = 0
+    dnsmasq: int = 0
 
     def send(self, nodes: Mapping[str, str]) -> None:
         stdin: IO[str] | None = self.child.stdin
@@ -74,15 +78,17 @@ class Serve:
         stdin.write(json.dumps(nodes) + "\n")
         stdin.flush()
 
-    def told(self) -> object:
+    def told(self) -> Any:
         assert self.child.stdout
         return json.loads(self.child.stdout.readline())
 
-    def client(self, node: Place | None = None, owner: str = "node1") -> Client:
+    def client(
+        self, node: Place | None = None, owner: str = "node1", verifier: bytes = b"boot-one"
+    ) -> Client:
         deadline = time.monotonic() + 5
         while True:
             try:
-                return Client((node or self.node1).inside(_connection), owner)
+                return Client((node or self.node1).inside(_connection), owner, verifier)
             except ConnectionRefusedError:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
@@ -100,6 +106,7 @@ def folder(tmp_path: Path) -> Path:
     """Make a state folder with a golden image, and two nodes' own folders."""
     (tmp_path / "golden").mkdir()
     (tmp_path / "golden/a.img").write_bytes(b"golden")
+    (tmp_path / "tftp").mkdir()
     for node in NODES:
         (tmp_path / "nodes" / node).mkdir(parents=True)
     return tmp_path
@@ -112,7 +119,7 @@ def served(folder: Path, net: list[Place], nodes: Mapping[str, str] = NODES) -> 
         serve = Serve(child, net[1], net[2], folder)
         serve.send(nodes)
         try:
-            serve.pid = int(str(serve.told()))
+            serve.pid, serve.dnsmasq = serve.told()
             yield serve
         finally:
             if child.stdin:
@@ -216,7 +223,7 @@ def test_a_killed_server_leaves_no_process(folder: Path, net: list[Place]) -> No
         serve.child.kill()
         serve.child.wait()
         deadline = time.monotonic() + 5
-        while Path("/proc", str(serve.pid)).exists():
+        while any(Path("/proc", str(pid)).exists() for pid in (serve.pid, serve.dnsmasq)):
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
@@ -239,6 +246,17 @@ def test_exports_come_and_go_while_a_node_reads_and_writes(folder: Path, net: li
                 slowest = max(slowest, time.monotonic() - before)
                 assert before - began < 3
         assert slowest < 0.5
+
+
+def test_two_nodes_with_one_name_would_end_what_the_other_has_open(folder: Path, net: list[Place]) -> None:
+    """The reason why an initramfs sets the hostname before it mounts anything."""
+    with served(folder, net) as serve, serve.client(owner="(none)") as one:
+        one.reclaimed()
+        disk = one.open("nodes/node1/disk", TO_WRITE, create=True)
+        with serve.client(serve.node2, "(none)", b"boot-two"):
+            with pytest.raises(NfsError) as caught:
+                one.write(disk, b"x")
+            assert caught.value.code == BADSESSION
 
 
 def test_a_hundred_nodes_are_served_in_little_time_and_memory(folder: Path, net: list[Place]) -> None:

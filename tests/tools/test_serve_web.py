@@ -106,15 +106,15 @@ def test_a_report_of_another_node_or_from_nowhere_is_refused(at: int, tmp_path: 
     assert not (tmp_path / "nodes").exists()
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"{", b"[]", b"[" * 10000, b"{}", b'{"node": 1}', b'{"node": "node1"}',
-     json.dumps(REPORT | {"attempts": "x"}).encode(), json.dumps(REPORT | {"attempts": True}).encode(),
-     json.dumps(REPORT | {"reached": {"a": "b"}}).encode(), json.dumps(REPORT | {"uptime": float("nan")}).encode(),
-     json.dumps(REPORT).replace("9.5", "1e999").encode(), json.dumps(REPORT).replace("9.5", "9" * 400).encode()],
-)  # fmt: skip
-def test_what_is_no_report_is_refused(at: int, body: bytes) -> None:
-    assert ask(at, "POST", "/report", body)[0] == 400
+def test_what_is_no_report_is_refused(at: int) -> None:
+    whole = json.dumps(REPORT)
+    for body in (
+        "", "{", "[]", "[" * 10000, "{}", '{"node": 1}', '{"node": "node1"}',
+        json.dumps(REPORT | {"attempts": "x"}), json.dumps(REPORT | {"attempts": True}),
+        json.dumps(REPORT | {"reached": {"a": "b"}}), json.dumps(REPORT | {"uptime": float("nan")}),
+        whole.replace("9.5", "1e999"), whole.replace("9.5", "9" * 400),
+    ):  # fmt: skip
+        assert ask(at, "POST", "/report", body.encode())[0] == 400, body[:80]
     assert json.loads(ask(at, "GET", "/status")[1])["nodes"]["node1"]["report"] is None
 
 

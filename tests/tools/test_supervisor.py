@@ -123,8 +123,8 @@ def test_an_engine_that_is_never_ready_is_an_error_after_its_time(tmp_path: Path
 
 def test_a_program_that_is_not_installed_is_named(tmp_path: Path) -> None:
     with (
-        pytest.raises(PibakeError, match="no-such-engine"),
-        Supervisor([Engine("x", ("no-such-engine",), Exists(tmp_path))]),
+        pytest.raises(PibakeError, match="no-such-engine is not installed; it is needed to start x"),
+        Supervisor([Engine("x", ("no-such-engine",), Exists(tmp_path / "x"))]),
     ):
         pass
 

@@ -91,7 +91,11 @@ class Wire:
     def __init__(self, interface: str, mac: bytes) -> None:
         self.mac = mac
         self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-        self.socket.bind((interface, 0))
+        try:
+            self.socket.bind((interface, 0))
+        except OSError:
+            self.socket.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake.errors import CommandFailed, PibakeError
-from pibake.run import end, spawn
+from pibake.run import end, find, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,8 +110,11 @@ class Keeper:
             began = time.monotonic()
             try:
                 problem = self._live()
-            except PibakeError as fault:  # the program is not there
+            except PibakeError as fault:  # the program is not there, or is not to be made ready
                 problem, self._fault = fault.message, self._fault or fault
+            except OSError as fault:
+                problem = str(fault)
+                self._fault = self._fault or PibakeError(f"cannot start {self.engine.name}: {fault}")
             if self._stop.is_set():
                 break
             if not problem:  # it was asked to start again
@@ -133,6 +136,7 @@ class Keeper:
         self._again.clear()
         engine = self.engine
         self._note(STARTING)
+        find(engine.argv[0], f"start {engine.name}")
         with spawn(
             engine.command, why=f"start {engine.name}", env=engine.environment, stderr=subprocess.STDOUT
         ) as child:
