@@ -31,7 +31,7 @@ OPT_GO = 7
 REP_ACK, REP_INFO = 1, 3
 INFO_EXPORT = 0
 FAULTS = {
-    (1 << 31) + 1: "does not know NBD_OPT_GO: is it an NBD server of this century?",
+    (1 << 31) + 1: "is too old: it does not know NBD_OPT_GO",
     (1 << 31) + 2: "refuses this node by its policy",
     (1 << 31) + 5: "asks for TLS",
     (1 << 31) + 6: "has no such export: is this node in the server's cluster.yaml, with `root: nbd`?",
@@ -245,7 +245,10 @@ class Kernel:
 
 def say(text, level=6):
     """Write a line, in one piece as /dev/kmsg wants it, with a priority of syslog(2)."""
-    os.write(2, ("<%d>pibake-nbd: %s\n" % (level, text)).encode())
+    try:
+        os.write(2, ("<%d>pibake-nbd: %s\n" % (level, text)).encode())
+    except OSError:  # there is more to do than to talk
+        pass
 
 
 def persist(address, port, name, known=None):

@@ -42,7 +42,7 @@ def modules(files: Files, release: str, names: Sequence[str], present: Collectio
     Raises:
         ImageError: the kernel has no such module.
     """
-    folder = f"usr/lib/modules/{release}"
+    folder = f"lib/modules/{release}"
     index = files.read(f"{folder}/modules.dep")
     if index is None:
         raise ImageError(f"{files.image.name}: there are no modules of the kernel {release}")
