@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.net.lab import inside
+from tests.net.lab import inside, ip
 from tests.net.walks import Played, boards, misserved, played, routed
 
 from pibake.errors import PibakeError
-from pibake.probe import MODELS, Result, Verdict, asking, loading, play, tftp
+from pibake.probe import MODELS, Result, Verdict, asking, loading, play, tftp, wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,4 +220,15 @@ def test_a_board_without_an_eeprom_has_no_other_prefix(good: tuple[Lab, Path]) -
 def test_an_interface_with_another_mac_address_is_refused(good: tuple[Lab, Path]) -> None:
     seat = good[0].seat("02:00:00:00:00:07")
     with pytest.raises(PibakeError, match="eth0 does not have the board's MAC address"):
+        inside(seat.namespace, lambda: play("pi4", "eth0", mac=PI4.mac, serial=PI4.serial))
+
+
+def test_a_port_without_a_link_is_told_from_a_server_that_is_silent(
+    good: tuple[Lab, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "LINK_SECONDS", 0.1)
+    lab, _ = good
+    seat = lab.seat(PI4.mac)
+    ip("-n", lab.server, "link", "set", seat.port, "down")
+    with pytest.raises(PibakeError, match="eth0 has no link"):
         inside(seat.namespace, lambda: play("pi4", "eth0", mac=PI4.mac, serial=PI4.serial))
