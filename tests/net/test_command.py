@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,7 @@ from tests.net.lab import BRIDGE
 from tests.net.walks import boards, served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.net.lab import Lab
@@ -113,3 +115,38 @@ def test_an_interface_that_is_not_there_or_not_known_is_an_error_with_a_hint(lab
     nameless = probe(lab.server, *ours())
     assert "no default route" in nameless.stderr
     assert "--interface" in nameless.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_board_is_gone_with_the_command_however_it_ends(lab: Lab, number: signal.Signals) -> None:
+    before = links(lab.server)
+    argv = [
+        "ip",
+        "netns",
+        "exec",
+        lab.server,
+        sys.executable,
+        "-m",
+        "pibake",
+        "probe",
+        "--as",
+        "pi5",
+        "--serial",
+        "00000001",
+    ]
+    child = subprocess.Popen(
+        [*argv, "--interface", BRIDGE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    assert eventually(lambda: "pibake" in links(lab.server))
+    child.send_signal(number)
+    assert child.wait(10) == (130 if number == signal.SIGINT else -number)
+    assert eventually(lambda: links(lab.server) == before)
+
+
+def eventually(true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 10
+    while not true():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
