@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MENU = 'pxe-service=0,"Raspberry Pi Boot   "\n'
 TFTP = "enable-tftp\ntftp-root={tree}\n"
 PI3, PI3B_PLUS, PI4, PI5, UEFI = boards(["pi3", "pi3b+", "pi4", "pi5", "uefi"])
-PATIENCE = 0.5
+PATIENCE = 0.3
 
 
 @pytest.fixture(autouse=True)

@@ -58,19 +58,23 @@ class Server:
                     if sent >= self.limit:
                         own.sendto(b"\0\5\0\0out of sorts\0", client)
                         return
-                    for _ in range(1 + self.twice):
-                        if sent not in self.lost:
-                            own.sendto(struct.pack("!HH", 3, (number + 1) & 0xFFFF) + blocks[number], client)
+                    if sent not in self.lost:
+                        data = struct.pack("!HH", 3, (number + 1) & 0xFFFF) + blocks[number]
+                        for _ in range(1 + self.twice):
+                            own.sendto(data, client)
                     sent += 1
-                try:
-                    while (answer := own.recv(2048))[:2] == b"\0\4":
-                        ahead = (int.from_bytes(answer[2:], "big") - done) & 0xFFFF
-                        if 0 < ahead <= window:
-                            done += ahead
-                            break
-                    self.heard.append(answer)
-                except TimeoutError:
-                    continue
+                done += self.acknowledged(own, done, window)
+
+    def acknowledged(self, own: socket.socket, done: int, window: int) -> int:
+        """Return how many more blocks the client has; 0 if it says nothing of them in time."""
+        try:
+            while True:
+                self.heard.append(own.recv(2048))
+                ahead = (int.from_bytes(self.heard[-1][2:], "big") - done) & 0xFFFF
+                if 0 < ahead <= window:
+                    return ahead
+        except TimeoutError:
+            return 0
 
 
 @pytest.fixture(scope="module", autouse=True)

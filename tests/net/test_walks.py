@@ -101,7 +101,7 @@ def test_a_proxy_names_no_address_and_the_router_no_server(
 def test_boards_that_are_not_known_get_nothing(dhcp: str, tmp_path: Path) -> None:
     known, stranger, odd = boards(["pi4", "pi4", "uefi"])
     with served(tmp_path, [known.client()], dhcp) as made:
-        results = [played(made, board, patience=0.5) for board in (stranger, odd)]
+        results = all_played(made, (stranger, odd), tmp_path / "boards", patience=0.5)
     expected = "no answer" if dhcp == SERVER else "option 43"
     for result in results:
         assert not result.boots
