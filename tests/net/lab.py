@@ -47,10 +47,11 @@ def inside(namespace: str, work: Callable[[], T]) -> T:
 
 @dataclass
 class Seat:
-    """A place at the bridge: `eth0` in a namespace of its own."""
+    """A place at the bridge: `eth0` in a namespace of its own, and the bridge's `port`."""
 
     namespace: str
     mac: str
+    port: str
 
 
 @dataclass
@@ -66,13 +67,14 @@ class Lab:
         number = next(self.names)
         namespace = f"{self.server}-{number}"
         made_namespace(namespace, self.stack)
-        peer = ("peer", "name", f"port{number}", "netns", self.server)
+        port = f"port{number}"
+        peer = ("peer", "name", port, "netns", self.server)
         ip("link", "add", "eth0", "netns", namespace, "address", mac, "type", "veth", *peer)
-        ip("-n", self.server, "link", "set", f"port{number}", "master", BRIDGE, "up")
+        ip("-n", self.server, "link", "set", port, "master", BRIDGE, "up")
         if address:
             ip("-n", namespace, "address", "add", address, "dev", "eth0")
             ip("-n", namespace, "link", "set", "eth0", "up")
-        return Seat(namespace, mac)
+        return Seat(namespace, mac, port)
 
     def dnsmasq(self, namespace: str, config: str, folder: Path) -> Path:
         """Run a dnsmasq until the lab is closed; return its log."""

@@ -23,24 +23,26 @@ def root(folder: Path) -> Path:
     return folder
 
 
-def board(root: Path, model: str, mac: str, serial: str) -> Path:
+def board(root: Path, model: str, mac: str, serial: str) -> None:
     """Add one board's folder, named by its MAC address, or by its serial without one, with its other names as links."""
-    kind = BOARDS[model]
     name = mac.replace(":", "-") or serial
-    folder = root / name
-    (folder / "overlays").mkdir(parents=True)
+    into(root / name, model)
+    for other in filter(None, (mac.replace(":", "-"), serial)):
+        (root / name / other).symlink_to(".")
+    if serial and not (root / serial).exists():
+        (root / serial).symlink_to(name)
+
+
+def into(folder: Path, model: str) -> None:
+    """Put the files of a board into a folder."""
+    kind = BOARDS[model]
+    (folder / "overlays").mkdir(parents=True, exist_ok=True)
     kernel = KERNELS.get(kind.family, "kernel8.img")
-    config = f"[all]\nkernel={kernel}\ninitramfs initrd.img followkernel\ndtoverlay=vc4-kms-v3d,cma-128\n"
+    config = "[all]\ninitramfs initrd.img followkernel\ndtoverlay=vc4-kms-v3d,cma-128\n"
     files = {
         "config.txt": config.encode(), "cmdline.txt": f"{CMDLINE}\n".encode(), kernel: model.encode().ljust(BLOCKS, b"k"),
         "initrd.img": b"initrd" * 3000, "overlays/vc4-kms-v3d.dtbo": b"overlay", "fixup.dat": b"f", "fixup4.dat": b"f",
-        **dict.fromkeys(kind.firmware, b"firmware" * 500),
-        **({kind.device_trees[0]: b"tree" * 100} if kind.device_trees else {}),
+        **dict.fromkeys(kind.firmware, b"firmware" * 500), kind.device_trees[0]: b"tree" * 100,
     }  # fmt: skip
     for path, data in files.items():
         (folder / path).write_bytes(data)
-    for other in filter(None, (mac.replace(":", "-"), serial)):
-        (folder / other).symlink_to(".")
-    if serial and not (root / serial).exists():
-        (root / serial).symlink_to(name)
-    return folder

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SERVER_ADDRESS = IPv4Interface("192.168.10.2/24")
 ROUTER_ADDRESS = "192.168.10.1/24"
+ALIKE = ("pi3", "pi3b+", "pi4", "pi5")
 ROUTER_MAC = "52:54:00:00:00:01"
 UEFI = Uefi("uefi/grubnetaa64.efi", "http://192.168.10.2:8069/uefi/boot.efi")
 ROUTER = """port=0
@@ -59,14 +60,7 @@ def boards(models: Sequence[str] = tuple(MODELS)) -> list[Played]:
 
 
 @contextmanager
-def served(
-    folder: Path,
-    clients: Sequence[Client],
-    dhcp: str = SERVER,
-    extra: str = "",
-    *,
-    router: bool | None = None,
-) -> Iterator[Lab]:
+def served(folder: Path, clients: Sequence[Client], dhcp: str = SERVER) -> Iterator[Lab]:
     """Run pibake's dnsmasq for these clients on a tree with their folders, as a proxy beside a router."""
     tree = trees.root(folder / "tftp")
     for client in clients:
@@ -75,23 +69,26 @@ def served(
     site = Site(BRIDGE, SERVER_ADDRESS, dhcp, IPv4Address("192.168.10.1"), ("192.168.10.1",), "lab")
     text = config(site, clients, tftp_root=str(tree), run=str(folder / "dnsmasq"), uefi=UEFI)
     with lab(str(SERVER_ADDRESS)) as made:
-        made.dnsmasq(made.server, text + extra, folder / "dnsmasq")
-        if router if router is not None else dhcp == PROXY:
+        made.dnsmasq(made.server, text, folder / "dnsmasq")
+        if dhcp == PROXY:
             routed(made, folder / "router")
         yield made
 
 
 @contextmanager
-def unserved(folder: Path, conf: str) -> Iterator[Lab]:
-    """Run a dnsmasq that somebody else configured, with a tree whose root is a Pi 3's and a Pi 4's folder."""
+def misserved(folder: Path, conf: str) -> Iterator[tuple[Lab, Path]]:
+    """Run a dnsmasq that somebody else configured; its TFTP root is one folder for all boards of `ALIKE`."""
     tree = trees.root(folder / "tftp")
-    for model in ("pi3", "pi4"):
-        trees.board(tree, model, "", "de5faa0b" if model == "pi3" else "de5faa0c")
-    head = f"port=0\ninterface={BRIDGE}\nlog-facility=-\nno-ping\ndhcp-leasefile={folder}/leases\npid-file={folder}/pid\n"
-    text = f"{head}enable-tftp={BRIDGE}\ntftp-root={tree}\n{conf}"
+    for model in ALIKE:
+        trees.into(tree, model)
+    head = (
+        f"port=0\ninterface={BRIDGE}\nlog-facility=-\nno-ping\n"
+        f"dhcp-leasefile={folder}/leases\npid-file={folder}/pid\n"
+        f"dhcp-range=192.168.10.50,192.168.10.99,255.255.255.0,1h\n"
+    )
     with lab(str(SERVER_ADDRESS)) as made:
-        made.dnsmasq(made.server, text, folder / "dnsmasq")
-        yield made
+        made.dnsmasq(made.server, head + conf.format(tree=tree), folder / "dnsmasq")
+        yield made, tree
 
 
 def routed(made: Lab, folder: Path, address: str = ROUTER_ADDRESS, mac: str = ROUTER_MAC) -> None:
@@ -111,7 +108,7 @@ def played(made: Lab, board: Played, folder: Path | None = None, **how: object) 
     )
 
 
-def all_played(made: Lab, which: Sequence[Played], folder: Path) -> list[Result]:
+def all_played(made: Lab, which: Sequence[Played], folder: Path, **how: object) -> list[Result]:
     """Play boards at the same time."""
     with ThreadPoolExecutor(len(which)) as pool:
-        return list(pool.map(lambda board: played(made, board, folder / board.serial), which))
+        return list(pool.map(lambda board: played(made, board, folder / board.serial, **how), which))

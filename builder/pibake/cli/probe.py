@@ -73,8 +73,10 @@ def probe(
         click.echo(json.dumps({**asdict(result), "boots": result.boots}, indent=2, default=str))
     elif result.boots:
         _conclude(result)
-    if not result.boots:
-        raise BootFailed(f"a {model} would not boot here", hint=_hint(result, network))
+    missing = [step for step in result.steps if step.verdict == "missing"]
+    if missing:
+        what = ", ".join(f"{step.asked}: {step.got}" for step in missing)
+        raise BootFailed(f"a {model} would not boot here: {what}", hint=_hint(missing[0], network))
 
 
 def _default() -> str:
@@ -104,14 +106,13 @@ def _conclude(result: Result) -> None:
         click.echo(f"kernel command line: {result.cmdline}")
 
 
-def _hint(result: Result, network: str) -> str:
-    """Return what to do next: the first thing that is missing, or why nobody was heard."""
+def _hint(missing: Step, network: str) -> str:
+    """Return what to do about the first thing that is missing."""
     from pibake.probe import is_bridge
 
-    missing = next(step for step in result.steps if step.verdict == "missing")
-    if result.address is None and missing.got == "no answer" and not is_bridge(network):
-        return (
-            f"a server on this very host cannot hear a board that is played on {network}: "
-            "play it on another machine, or on a bridge"
-        )
-    return f"{missing.asked}: {missing.note}"
+    if (missing.asked, missing.got) != ("DISCOVER", "no answer") or is_bridge(network):
+        return missing.note
+    return (
+        f"{missing.note} A server on this very host cannot hear a board that is played on {network}: "
+        "play it on another machine, or on a bridge"
+    )

@@ -76,9 +76,10 @@ def play(
     run = _Run(on_step)
     lease: Lease | None = None
     loading: Loading | None = None
-    with wire.powered(interface), wire.Wire(interface, board.mac) as raw:
+    with wire.powered(interface):
         for stage in kind.stages:
-            lease = ask(raw, board, stage.asking, patience, run.note)
+            with wire.Wire(interface, board.mac) as raw:
+                lease = ask(raw, board, stage.asking, patience, run.note)
             if lease is None:
                 break
             wire.configure(interface, lease.address, lease.gateway)

@@ -51,18 +51,24 @@ Answer = Arrived | Refused | Silence
 
 def read(server: IPv4Address, name: str, options: Iterable[tuple[str, int]] = ()) -> Answer:
     """Fetch a file."""
-    with _Reading(server, name, options) as reading:
-        return reading.all()
+    try:
+        with _Reading(server, name, options) as reading:
+            return reading.all()
+    except OSError as error:
+        return Silence(error.strerror or str(error))
 
 
 def probe(server: IPv4Address, name: str, options: Iterable[tuple[str, int]], code: int) -> Answer:
     """Ask whether there is a file, and give up with an error of this code once the server has said so."""
-    with _Reading(server, name, options) as reading:
-        answer = reading.first()
-        if isinstance(answer, (Refused, Silence)):
-            return answer
-        reading.send(struct.pack("!HH", ERROR, code) + b"Early terminate\0")
-        return Arrived(b"", reading.announced, reading.block)
+    try:
+        with _Reading(server, name, options) as reading:
+            answer = reading.first()
+            if isinstance(answer, (Refused, Silence)):
+                return answer
+            reading.send(struct.pack("!HH", ERROR, code) + b"Early terminate\0")
+            return Arrived(b"", reading.announced, reading.block)
+    except OSError as error:
+        return Silence(error.strerror or str(error))
 
 
 class _Reading:
@@ -105,11 +111,8 @@ class _Reading:
 
     def first(self) -> bytes | Refused | Silence:
         """Send the request; return the first packet, with what it says of options taken note of."""
-        try:
-            self.send(self.last)
-            raw = self.receive()
-        except OSError as error:
-            return Silence(error.strerror or str(error))
+        self.send(self.last)
+        raw = self.receive()
         if not raw:
             return Silence("no answer")
         if self.kind(raw) == ERROR:
