@@ -66,7 +66,7 @@ test-quick: setup ## Run everything that needs no boot and no base image
 
 .PHONY: test-boot-all
 test-boot-all: setup ## Boot a card through every network program, on Debian 11 to 13, with cloud-init and without
-	$(BIN)/pytest -m 'boot or flavours' --durations=0 tests/boot
+	$(BIN)/pytest -m 'boot or flavours' --durations=0 tests/boot tests/net
 
 .PHONY: test-cluster
 test-cluster: setup ## Build Kubernetes once (20 minutes), then let cards join it (needs root)

@@ -13,7 +13,7 @@ import yaml
 
 from pibake import identity
 from pibake.errors import PibakeError
-from pibake.identity import Pair, Secrets, Wanted, hostkeys, pki
+from pibake.identity import Pair, Secrets, Wanted, bootkey, hostkeys, pki
 from pibake.secret import Secret
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -364,3 +364,33 @@ def signed_authority(name: str, key: Secret, issuer: Pair) -> str:
         builder = builder.add_extension(value, extension.critical)
     cert = builder.sign(pki.private_key(issuer.key), hashes.SHA256())
     return cert.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def test_a_boot_key_is_made_once_where_it_is_asked_for_and_never_shown() -> None:
+    assert K3S.boot_key is None
+    have = identity.issue(Wanted("lab", "k3s", NODES, boot_key=True), K3S, NOW)
+    assert have == replace(K3S, boot_key=have.boot_key)
+    for boot_key in (True, False):
+        assert identity.issue(Wanted("lab", "k3s", NODES, boot_key=boot_key), have, NOW) == have
+    assert identity.loads(identity.dumps(have), "identity.json") == have
+    identity.check(have, NOW)
+    key = have.boot_key
+    assert key is not None
+    assert key.reveal() in set(have.values())
+    assert key.reveal() not in repr(have) + repr(list(identity.summary.rows(have)))
+    files = identity.layout.everything(have)
+    assert files["boot.key"].mode == 0o600
+    assert files["boot.pub"].data.startswith(b"-----BEGIN PUBLIC KEY-----")
+
+
+def test_the_public_part_of_a_boot_key_is_modulus_and_exponent_as_the_eeprom_reads_them() -> None:
+    public = bootkey.public(bootkey.new())
+    assert len(public) == 264
+    assert int.from_bytes(public[:256], "little").bit_length() == 2048
+    assert int.from_bytes(public[256:], "little") == 65537
+
+
+@pytest.mark.parametrize("key", [pki.elliptic_key(), Secret("no key")])
+def test_a_boot_key_of_another_kind_is_refused(key: Secret) -> None:
+    with pytest.raises(PibakeError, match="the boot key is unusable"):
+        identity.check(replace(K3S, boot_key=key), NOW)

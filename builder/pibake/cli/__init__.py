@@ -38,6 +38,10 @@ COMMANDS = {
     "card": ("pibake.cli.card", "Say what a card in the reader holds, or an image."),
     "reseed": ("pibake.cli.reseed", "Give a card another seed: address, users, keys, tokens."),
     "serve": ("pibake.cli.serve", "Boot the cluster's boards from the wire."),
+    "eeprom-card": (
+        "pibake.cli.eeprom_card",
+        "Make a card that lets boards boot from the network.",
+    ),
     "base": ("pibake.cli.base", "List, get, check and remove base images."),
     "push": ("pibake.cli.share", "Push what nodes are made from to an OCI registry."),
     "pull": ("pibake.cli.share", "Pull what another station has pushed."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pibake.errors import PibakeError
-from pibake.identity import hostkeys, pki, tokens
+from pibake.identity import bootkey, hostkeys, pki, tokens
 from pibake.identity.model import AUTHORITIES, K3S, TOKENS
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ def problems(secrets: Secrets, now: datetime) -> Iterator[str]:
         if name in secrets.authorities and (text := _authority(secrets.authorities[name], now)):
             sound = False
             yield f"the certificate authority {name} {text}"
-    if secrets.service_account is not None and (text := _account(secrets)):
-        yield f"the service-account key {text}"
+    yield from _keys(secrets)
     pin = (
         secrets.ca_pin if sound and secrets.distribution == K3S and "server-ca" in secrets.authorities else ""
     )
@@ -66,6 +65,13 @@ def _authority(pair: Pair, now: datetime) -> str:
     if now < begin:
         return f"is not valid before {begin:%Y-%m-%d}; this computer says it is {now:%Y-%m-%d}"
     return f"expired on {end:%Y-%m-%d}" if now > end else ""
+
+
+def _keys(secrets: Secrets) -> Iterator[str]:
+    if secrets.service_account is not None and (text := _account(secrets)):
+        yield f"the service-account key {text}"
+    if secrets.boot_key is not None and (text := bootkey.problem(secrets.boot_key)):
+        yield f"the boot key {text}"
 
 
 def _account(secrets: Secrets) -> str:

@@ -16,8 +16,8 @@ RESTORE = "restore it from a copy, or move it away and issue anew: then every ca
 
 def dumps(secrets: Secrets) -> Secret:
     """Return the document."""
-    account = secrets.service_account
-    value = {
+    account, boot_key = secrets.service_account, secrets.boot_key
+    value: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "cluster": secrets.cluster,
@@ -37,6 +37,8 @@ def dumps(secrets: Secrets) -> Secret:
             for name, node in secrets.nodes.items()
         },
     }
+    if boot_key is not None:
+        value["boot_key"] = boot_key.reveal()
     return Secret(json.dumps(value, indent=2) + "\n")
 
 
@@ -82,6 +84,7 @@ def _secrets(value: dict[str, Any], source: str) -> Secrets:
             for kind in _table(value, "tokens", source)
         },
         nodes={name: _node(node, source, name) for name, node in _table(value, "nodes", source).items()},
+        boot_key=Secret(_text(value, "boot_key", source)) if "boot_key" in value else None,
     )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from pibake.errors import PibakeError
-from pibake.identity import hostkeys, pki, tokens
+from pibake.identity import bootkey, hostkeys, pki, tokens
 from pibake.identity.model import AUTHORITIES, DISTRIBUTIONS, K3S, KUBEADM, TOKENS, NodeSecrets, Pair, Secrets
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ def issue(wanted: Wanted, have: Secrets | None, now: datetime) -> Secrets:
     if not distribution:  # without Kubernetes, a role is a word
         nodes = {name: replace(node, role=wanted.nodes[name]) for name, node in nodes.items()}
     return replace(
-        new, tokens={**made, **have.tokens}, service_account=account, nodes={**have.nodes, **nodes}
+        new,
+        tokens={**made, **have.tokens},
+        service_account=account,
+        nodes={**have.nodes, **nodes},
+        boot_key=have.boot_key or (bootkey.new() if wanted.boot_key else None),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pibake.errors import PibakeError
 from pibake.identity.model import K3S, KUBEADM
+from pibake.identity.pki import public_pem
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
@@ -57,8 +58,11 @@ def node(secrets: Secrets, hostname: str) -> Tree:
 
 
 def everything(secrets: Secrets) -> Tree:
-    """Return the PKI and every node's own files, in a folder per node."""
+    """Return the PKI and every node's own files, in a folder per node, and the boot key with its public part."""
     files = dict(pki(secrets).files) if secrets.distribution else {}
+    if secrets.boot_key is not None:
+        files["boot.key"] = _private(secrets.boot_key)
+        files["boot.pub"] = _public(public_pem(secrets.boot_key))
     for hostname in secrets.nodes:
         files |= {f"nodes/{hostname}/{path}": file for path, file in node(secrets, hostname)}
     return Tree(files)

@@ -70,16 +70,23 @@ class NodeSecrets:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What identities there should be; `distribution` is "" for nodes without Kubernetes, `nodes` maps to roles."""
+    """What identities there should be; `distribution` is "" for nodes without Kubernetes, `nodes` maps to roles.
+
+    `boot_key` asks for the key that boot images are signed with.
+    """
 
     cluster: str
     distribution: str
     nodes: Mapping[str, str]
+    boot_key: bool = False
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """Everything issued for one cluster; `issued` is the time of the first issue (ISO 8601, UTC)."""
+    """Everything issued for one cluster; `issued` is the time of the first issue (ISO 8601, UTC).
+
+    `boot_key` (RSA, PEM) signs the boot images that boards load by HTTP; their EEPROMs hold its public part.
+    """
 
     cluster: str
     distribution: str
@@ -88,6 +95,7 @@ class Secrets:
     service_account: Secret | None = None
     tokens: Mapping[str, Secret] = field(default_factory=dict)
     nodes: Mapping[str, NodeSecrets] = field(default_factory=dict)
+    boot_key: Secret | None = None
 
     @property
     def service_account_public(self) -> str:
@@ -125,6 +133,8 @@ class Secrets:
             yield pair.key.reveal()
         if self.service_account is not None:
             yield self.service_account.reveal()
+        if self.boot_key is not None:
+            yield self.boot_key.reveal()
         for token in self.tokens.values():
             yield token.reveal()
             if len(parts := re.split(r"::\w+:|\.", token.reveal())) > 1 and parts[-1]:

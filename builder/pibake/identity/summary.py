@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibake.identity import hostkeys, pki
+from pibake.identity import bootkey, hostkeys, pki
 from pibake.identity.model import K3S
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ def rows(secrets: Secrets) -> Iterator[Row]:
             yield Row(f"authority {name}", "servers", "damaged", "")
     if secrets.service_account is not None:
         yield Row("service-account key", "servers", "", "")
+    if secrets.boot_key is not None:
+        yield Row(
+            "boot key", "boards that boot by HTTP", f"sha256:{bootkey.fingerprint(secrets.boot_key)}", ""
+        )
     for kind in secrets.tokens:
         who = "servers" if kind in {"server", "certificate-key"} else "every node"
         yield Row(f"{kind} token", who, _pin(secrets) if kind != "certificate-key" else "", "")

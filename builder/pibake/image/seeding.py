@@ -52,20 +52,29 @@ def patches(image: Path, tree: Tree, *, epoch: int, length: int) -> tuple[Patch,
         ImageError: there is no FAT boot partition, or no room on it.
     """
     boot = boot_partition(image).start
-    volume = Volume(image, boot)
+    found = written(image, boot, tree, epoch=epoch)
+    moved = _grown(image, length) if table.read(image).label == "gpt" else []
+    return tuple(sorted([*found, *moved], key=lambda patch: patch.offset))
+
+
+def written(image: Path, start: int, tree: Tree, *, epoch: int) -> list[Patch]:
+    """Return what differs from `image`, sorted, once `tree` is on the FAT file system at byte `start` of it.
+
+    Raises:
+        ImageError: there is none, or no room on it.
+    """
+    volume = Volume(image, start)
     folders = [
         "",
         *sorted({str(parent) for path, _ in tree for parent in PurePosixPath(path).parents} - {"."}),
     ]
     with tempfile.TemporaryDirectory(prefix="pibake-") as name:
         skeleton = Path(name, image.name)
-        known = [(boot, volume.data_start), *_places(volume, folders)]
+        known = [(start, volume.data_start), *_places(volume, folders)]
         _skeleton(image, skeleton, known)
-        fat.write(skeleton, boot, tree, epoch=epoch)
-        written = _places(Volume(skeleton, boot), [*folders, *(path for path, _ in tree)])
-        found = _different(image, skeleton, known, written)
-    moved = _grown(image, length) if table.read(image).label == "gpt" else []
-    return tuple(sorted([*found, *moved], key=lambda patch: patch.offset))
+        fat.write(skeleton, start, tree, epoch=epoch)
+        places = _places(Volume(skeleton, start), [*folders, *(path for path, _ in tree)])
+        return _different(image, skeleton, known, places)
 
 
 def _places(volume: Volume, paths: Iterable[str]) -> list[Range]:
