@@ -49,8 +49,6 @@ def _ours(client: Client, site: Site, golden: Root) -> Sequence[str]:
         f"pibake.name={client.hostname}",
         f"pibake.ip={client.address}/{site.address.network.prefixlen}",
     ]
-    if site.gateway:
-        words.append(f"pibake.gw={site.gateway}")
     if client.mac:
         words.append(f"pibake.mac={client.mac}")
     if client.root == "nbd":
