@@ -61,12 +61,16 @@ def served(tmp_path_factory: pytest.TempPathFactory, debian_13: Path) -> Path:
     """The root of TFTP and HTTP."""
     root = tmp_path_factory.mktemp("tftp")
     base = bases.obtain(BaseRef(name="debian-13"), Cache(), Silent())
-    signedgrub.tree(base, Cache(), Silent()).write(root)
+    (signedgrub.tree(base, Cache(), Silent()) | grub.shared()).write(root)
     cmdline = "console=ttyAMA0 pibake.test=a;b panic=-1"
-    grub.tree(CLIENT, kernel="vmlinuz", initrds=["initrd.img"], cmdline=cmdline).write(root)
-    fat.read(debian_13, boot_partition(debian_13).start, ["vmlinuz", "initrd.img"], root / CLIENT.folder)
-    for path, target in grub.links(CLIENT).items():
-        (root / path).symlink_to(target)
+    folder = root / CLIENT.folder
+    folder.mkdir()
+    text = grub.node(CLIENT, kernel="vmlinuz", initrds=["initrd.img"], cmdline=cmdline)
+    (folder / grub.CONFIG).write_text(text)
+    fat.read(debian_13, boot_partition(debian_13).start, ["vmlinuz", "initrd.img"], folder)
+    for name in grub.SHARED:
+        (folder / name).symlink_to(f"../{name}")
+    (folder / CLIENT.folder).symlink_to(".")
     return root
 
 

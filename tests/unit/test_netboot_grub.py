@@ -16,8 +16,7 @@ CLIENT = Client("node3", IPv4Address("10.88.0.13"), "52:54:00:12:34:56", "", BOA
 
 
 def own(cmdline: str, initrds: tuple[str, ...] = ("initrd.img",)) -> str:
-    tree = grub.tree(CLIENT, kernel="vmlinuz", initrds=initrds, cmdline=cmdline)
-    return tree["52-54-00-12-34-56/grub.cfg"].data.decode()
+    return grub.node(CLIENT, kernel="vmlinuz", initrds=initrds, cmdline=cmdline)
 
 
 def test_a_node_boots_what_is_in_the_folder_named_by_its_mac_address() -> None:
@@ -40,17 +39,8 @@ def test_what_grub_would_alter_is_refused(word: str) -> None:
 def test_a_machine_known_by_its_serial_only_is_refused() -> None:
     client = replace(CLIENT, mac="", serial="1234abcd")
     with pytest.raises(PibakeError, match="node3 boots by UEFI") as caught:
-        grub.tree(client, kernel="vmlinuz", initrds=[], cmdline="")
+        grub.node(client, kernel="vmlinuz", initrds=[], cmdline="")
     assert "mac" in caught.value.hint
-
-
-def test_the_folder_is_a_root_of_its_own_by_links() -> None:
-    assert grub.links(CLIENT) == {
-        "52-54-00-12-34-56/shimaa64.efi": "../shimaa64.efi",
-        "52-54-00-12-34-56/grubaa64.efi": "../grubaa64.efi",
-        "52-54-00-12-34-56/grub": "../grub",
-        "52-54-00-12-34-56/52-54-00-12-34-56": ".",
-    }
 
 
 def test_http_boot_is_told_the_address_and_port_of_this_server() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,8 +12,6 @@ import click
 from pibake.cli.common import config_option
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pibake.progress import Progress
     from pibake.serve.service import Service
 
@@ -82,19 +82,33 @@ def serve(
     service = Service(
         source, Cache(), progress, say, interface=interface, ports=Ports(**given), renew=renew
     )  # fmt: skip
-    if check:
+    if install_unit:
+        _install(service)
+    elif check:
         for line in service.check():
             click.echo(line)
     else:
         _serve(service)
 
 
+def _install(service: Service) -> None:
+    from pibake.serve import unit
+    from pibake.vault import FOLDER
+
+    source = service.source.resolve()
+    command = [str(Path(sys.executable).with_name("pibake")), "serve", "--config", str(source)]
+    service.folders.root.mkdir(exist_ok=True)
+    writable = (service.folders.root, source.parent / FOLDER, service.cache.root)
+    unit.install(unit.render(command, source.parent, writable))
+    click.echo(f"{unit.PATH} serves {source}; `systemctl enable --now {unit.PATH.stem}` starts it")
+
+
 def _serve(service: Service) -> None:
     """Serve until a signal says to stop."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop.set())
-    with service.serving() as supervisor:
-        names = ", ".join(state.name for state in supervisor.states())
+    with service.serving() as running:
+        names = ", ".join(state.name for state in running.supervisor.states())
         click.echo(f"serving with {names}; Ctrl-C stops")
-        service.follow(supervisor)
+        service.follow(running)
     click.echo("stopped")

@@ -30,6 +30,10 @@ SHIM = "shimaa64.efi"
 """What the firmware is told to load, below the root of TFTP or HTTP (DHCP option 67; option 93 is 11, or 19 for HTTP)."""
 GRUB = "grubaa64.efi"
 """The name shim has built in (shim, DEFAULT_LOADER)."""
+CONFIG = "grub.cfg"
+"""The name of a node's own file, in its folder."""
+SHARED = (SHIM, GRUB, "grub")
+"""What a node's folder needs links to, for a TFTP server that makes the folder the root."""
 GENERATION = "uefi"
 """`Board.netboot` of the boards this is for."""
 _ALTERED = re.compile(r"[\\'\"]")
@@ -43,8 +47,13 @@ def url(site: Site) -> str:
     return f"http://{site.address.ip}:{site.ports.http}/{SHIM}"
 
 
-def tree(client: Client, *, kernel: str, initrds: Sequence[str], cmdline: str) -> Tree:
-    """Return GRUB's files for one node: those all nodes share, and its own.
+def shared() -> Tree:
+    """Return GRUB's files that all nodes share."""
+    return Tree({"grub/grub.cfg": File(render("netboot/grub.cfg.j2").encode())})
+
+
+def node(client: Client, *, kernel: str, initrds: Sequence[str], cmdline: str) -> str:
+    """Return the `CONFIG` in one node's folder.
 
     Args:
         client: the node.
@@ -61,25 +70,13 @@ def tree(client: Client, *, kernel: str, initrds: Sequence[str], cmdline: str) -
             f"{client.hostname} boots by UEFI, and GRUB tells machines apart by their MAC address only",
             f"give {client.hostname} its `mac` in cluster.yaml; a serial number is not enough",
         )
-    node = render(
+    return render(
         "netboot/grub-node.cfg.j2",
         hostname=client.hostname,
         kernel=_path(client, kernel),
         initrds=[_path(client, name) for name in initrds],
         words=[_word(client, word) for word in cmdline.split()],
     )
-    return Tree(
-        {
-            "grub/grub.cfg": File(render("netboot/grub.cfg.j2").encode()),
-            f"{client.folder}/grub.cfg": File(node.encode()),
-        }
-    )
-
-
-def links(client: Client) -> dict[str, str]:
-    """Return the symbolic links a node's folder needs to be the root of TFTP for it: path -> relative target."""
-    shared = {f"{client.folder}/{name}": f"../{name}" for name in (SHIM, GRUB, "grub")}
-    return {**shared, f"{client.folder}/{client.folder}": "."}
 
 
 def _path(client: Client, name: str) -> str:

@@ -6,12 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibake.netboot import ganesha
+from pibake.netboot import ganesha, grub
+from pibake.netboot.dnsmasq import Uefi
 from pibake.netboot.ganesha import Export
 from pibake.serve import dhcp, disks, nfs
 
 if TYPE_CHECKING:
-    from pibake.netboot.dnsmasq import Uefi
     from pibake.serve.engine import Engine
     from pibake.serve.folders import Folders
     from pibake.serve.prepare import Served
@@ -21,7 +21,7 @@ SOCKETS = Path("/run/pibake")
 """The name of a socket is 107 bytes long at most (unix(7)), which a folder of somebody's may exceed."""
 
 
-def engines(served: Served, folders: Folders, uefi: Uefi | None = None) -> tuple[Engine, ...]:
+def engines(served: Served, folders: Folders) -> tuple[Engine, ...]:
     """Return the engines in the order they start: boards are answered when everything they will ask for is there."""
     found = []
     if any(client.root == "nfs" for client in served.clients):
@@ -29,6 +29,7 @@ def engines(served: Served, folders: Folders, uefi: Uefi | None = None) -> tuple
     if served.disks:
         name = hashlib.sha256(str(folders.root).encode()).hexdigest()[:12]
         found.append(disks.engine(served.site, served.disks, SOCKETS / f"{name}.nbd"))
+    uefi = Uefi(grub.SHIM, grub.url(served.site)) if served.uefi else None
     found.append(dhcp.engine(served.site, served.clients, folders.tftp, folders.run / "dnsmasq", uefi))
     return tuple(found)
 

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pibake.fsys import delete, load, store
 from pibake.image import qcow2
+from pibake.image.firmware import boot_files
+from pibake.netboot import grub
 from pibake.netboot.cmdline import cmdline
 from pibake.run import run
+from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,17 +99,15 @@ def note(path: Path, value: Mapping[str, Any]) -> None:
         store(path, value)
 
 
-def offer(client: Client, seed: Seed, golden: Golden, site: Site, folders: Folders) -> None:
-    """Give a node its folder for TFTP: links to the golden image's files, and its own config.txt and command lines.
+def offer(client: Client, seed: Seed, golden: Golden, site: Site, folders: Folders) -> Tree:
+    """Give a node its folder for TFTP, and return its own files in it: config.txt, command lines, GRUB's for UEFI.
 
-    The folder is named by what is in it, and its name on the wire is a link to it, so that no board meets a half of it.
+    The rest are links to the golden image's files. The folder is named by what is in it, and its name on the wire is a
+    link to it, so that no board meets a half of it.
     """
-    system = golden.on.system
-    own = {system.config: golden.on.texts[system.config] if golden.on.texts else ""}
-    own |= {path: file.data.decode() for path, file in seed.tree if path in {system.config, *system.cmdlines}}
-    own |= {path: cmdline(own[path], client, site, golden.root) for path in system.cmdlines}
+    own = _own(client, seed, golden, site)
     names = {"serial": client.serial, "mac": client.mac.replace(":", "-")}
-    mark = hashlib.sha256(repr([golden.tftp.name, sorted(own.items()), names]).encode()).hexdigest()[:12]
+    mark = hashlib.sha256(f"{golden.tftp.name} {own.digest()} {names}".encode()).hexdigest()[:12]
     target = folders.tftp / ".nodes" / f"{client.hostname}-{mark}"
     if not target.exists():
         part = target.with_name(f".{target.name}.part")
@@ -115,29 +116,48 @@ def offer(client: Client, seed: Seed, golden: Golden, site: Site, folders: Folde
         _link_all(part, golden.tftp, own, depth=2)
         for name in filter(None, names.values()):
             (part / name).symlink_to(".")
+        if grub.CONFIG in own.files:
+            for name in grub.SHARED:
+                (part / name).symlink_to(f"../../{name}")
         part.rename(target)
     for name in filter(None, names.values()):
         _point(folders.tftp / name, os.path.relpath(target, folders.tftp))
     for old in target.parent.glob(f"{client.hostname}-????????????"):
         if old != target:
             delete(old)
+    return own
 
 
-def _link_all(folder: Path, source: Path, own: dict[str, str], depth: int) -> None:
+def _own(client: Client, seed: Seed, golden: Golden, site: Site) -> Tree:
+    system = golden.on.system
+    texts = dict(golden.on.texts or {})
+    texts |= {
+        path: file.data.decode() for path, file in seed.tree if path in {system.config, *system.cmdlines}
+    }
+    texts |= {path: cmdline(texts[path], client, site, golden.root) for path in system.cmdlines}
+    if client.board.netboot == grub.GENERATION and client.mac:
+        named = boot_files(texts[system.config])
+        texts[grub.CONFIG] = grub.node(
+            client, kernel=named.kernel, initrds=[named.initramfs], cmdline=texts[named.cmdline]
+        )
+    return Tree({path: File(text.encode()) for path, text in texts.items()})
+
+
+def _link_all(folder: Path, source: Path, own: Tree, depth: int) -> None:
     """Fill a folder with links to what `source` has, and with what is the node's own; folders with such are its own, too."""
-    mine = {path.partition("/")[0] for path in own}
+    mine = {path.partition("/")[0] for path, _ in own}
     for entry in source.iterdir():
         if entry.name not in mine:
             (folder / entry.name).symlink_to(
                 "../" * depth + os.path.relpath(entry, source.parents[depth - 1])
             )
     for name in mine:
-        below = {path.partition("/")[2]: text for path, text in own.items() if path.startswith(f"{name}/")}
-        if below:
+        below = Tree({path.partition("/")[2]: file for path, file in own if path.startswith(f"{name}/")})
+        if len(below):
             (folder / name).mkdir()
             _link_all(folder / name, source / name, below, depth + 1)
         else:
-            (folder / name).write_text(own[name], "utf-8")
+            (folder / name).write_bytes(own[name].data)
 
 
 def _point(link: Path, target: str) -> None:

@@ -6,19 +6,22 @@ import ipaddress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pibake import nodes
+from pibake import nodes, vault
 from pibake.boards import BOARDS
 from pibake.errors import PibakeError, about
 from pibake.fsys import delete
+from pibake.netboot import grub
 from pibake.netboot.values import Client
 from pibake.plan.wire import mac, obstacle
 from pibake.serve import golden as goldens
 from pibake.serve import node as own
+from pibake.serve import signedgrub
+from pibake.serve.files import Boot
 from pibake.serve.nbd import Disk
 from pibake.system import Growth
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping, Sequence
 
     from pibake.cache import Cache
     from pibake.ground import Ground
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from pibake.nodes import Job
     from pibake.plan import NodePlan, Plan
     from pibake.progress import Progress
+    from pibake.secret import Secret
     from pibake.serve.folders import Folders
     from pibake.serve.golden import Golden
 
@@ -38,13 +42,19 @@ class Served:
         site: this server.
         clients: the nodes that boot from the wire.
         disks: those of nodes with `root: nbd`.
+        boots: what each of them boots from, by hostname.
+        uefi: whether machines with UEFI are told what to load.
         left_out: hostnames of the other nodes, and why they cannot.
+        key: signs what boards load by HTTP.
         behind: hostnames of nodes that are on an older golden image than cluster.yaml leads to.
     """
 
     site: Site
     clients: tuple[Client, ...]
     disks: tuple[Disk, ...]
+    boots: Mapping[str, Boot]
+    uefi: bool
+    key: Secret | None
     left_out: tuple[tuple[str, str], ...]
     behind: tuple[str, ...]
 
@@ -79,18 +89,40 @@ def prepare(
             if node.hostname in renew:
                 delete(folders.node(node.hostname))
             placed.append(placing.place(node, found[node.hostname]))
-    goldens.clean({golden.root.name for _, golden, _ in placed}, folders)
+    goldens.clean({one.golden.root.name for one in placed}, folders)
+    uefi = _uefi(placed, folders, cache, progress)
     return Served(
         site,
-        tuple(client for client, _, _ in placed),
+        tuple(one.boot.client for one in placed),
         tuple(
-            Disk(client.hostname, folders.node(client.hostname) / own.DISK, golden.on.base.image)
-            for client, golden, _ in placed
-            if client.root == "nbd"
+            Disk(one.hostname, folders.node(one.hostname) / own.DISK, one.golden.on.base.image)
+            for one in placed
+            if one.boot.client.root == "nbd"
         ),
+        {one.hostname: one.boot for one in placed},
+        uefi,
+        _key(plan, placed),
         left_out,
-        tuple(client.hostname for client, _, behind in placed if behind),
+        tuple(one.hostname for one in placed if one.behind),
     )
+
+
+def _uefi(placed: Sequence[_Placed], folders: Folders, cache: Cache, progress: Progress) -> bool:
+    """Put shim and GRUB where machines with UEFI find them, if there may be such machines."""
+    for one in placed:
+        system = one.golden.on.system
+        if grub.CONFIG in one.boot.own.files and system.release.id == "debian":
+            (signedgrub.tree(one.newest.base, cache, progress) | grub.shared()).write(folders.tftp)
+            return True
+    return False
+
+
+def _key(plan: Plan, placed: Sequence[_Placed]) -> Secret | None:
+    """Return the key that signs what a Pi 4 or 5 loads by HTTP, if there may be one."""
+    if plan.folder is None or not any(one.boot.client.board.netboot.startswith("eeprom-") for one in placed):
+        return None
+    place = vault.Vault(plan.folder / vault.FOLDER)
+    return place.issue(replace(vault.wanted(plan), boot_key=True)).boot_key
 
 
 def wired(plan: Plan) -> tuple[tuple[Client, ...], tuple[tuple[str, str], ...]]:
@@ -116,6 +148,24 @@ def _wired(node: NodePlan, site: Site) -> NodePlan:
     return replace(node, wired=True, report=f"http://{site.address.ip}:{site.ports.http}/report")
 
 
+@dataclass(frozen=True)
+class _Placed:
+    """A node whose own files are in place: the golden image it is on, and the one cluster.yaml leads to."""
+
+    golden: Golden
+    newest: Ground
+    boot: Boot
+
+    @property
+    def hostname(self) -> str:
+        return self.boot.client.hostname
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is a newer golden image."""
+        return self.golden.on.base.sha256 != self.newest.base.sha256
+
+
 @dataclass
 class _Placing:
     """Puts what is the nodes' own in place; `newest` holds the golden images got ready so far, by digest and kind of root."""
@@ -125,8 +175,8 @@ class _Placing:
     folders: Folders
     newest: dict[tuple[str, str], Golden] = field(default_factory=dict)
 
-    def place(self, node: NodePlan, on: Ground) -> tuple[Client, Golden, bool]:
-        """Place one node; return also which golden image it is on, and whether there is a newer one."""
+    def place(self, node: NodePlan, on: Ground) -> _Placed:
+        """Place one node."""
         golden = self.golden(node, on)
         client = _client(node)
         epoch = nodes.source_date_epoch(golden.on.base, self.job.sources)
@@ -139,10 +189,10 @@ class _Placing:
             seed = nodes.render_seed(node, golden.on, 0, self.job, epoch)
             if not own.has_disk(client, self.folders):
                 own.place_disk(client, nodes.compose_node(node, on, self.job), golden, self.folders)
-        own.offer(client, seed, golden, self.site, self.folders)
+        files = own.offer(client, seed, golden, self.site, self.folders)
         manifest = nodes.described(node, golden.on, seed, epoch, self.job)
         own.note(self.folders.node(node.hostname) / own.MANIFEST, manifest)
-        return client, golden, golden.on.base.sha256 != on.base.sha256
+        return _Placed(golden, on, Boot(client, golden.tftp, files, epoch))
 
     def golden(self, node: NodePlan, on: Ground) -> Golden:
         """Return the golden image a node's own files lie over, or the newest if it has none yet."""

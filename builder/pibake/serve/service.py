@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,21 +13,26 @@ from pibake.fsys import stamp
 from pibake.lock import held, is_held
 from pibake.plan import plan
 from pibake.run import find
-from pibake.serve import dhcp
+from pibake.serve import dhcp, host, http
 from pibake.serve.engines import engines
+from pibake.serve.files import Files
 from pibake.serve.folders import NAME, Folders
 from pibake.serve.prepare import prepare, wired
+from pibake.serve.reports import Reports
 from pibake.serve.site import site
 from pibake.serve.supervisor import Supervisor
+from pibake.serve.web import Sources, application
+from pibake.serve.wire import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from pibake.cache import Cache
     from pibake.netboot.values import Ports
     from pibake.plan import Plan
     from pibake.progress import Progress
+    from pibake.serve.files import Boot
     from pibake.serve.prepare import Served
 
 LOCK = "serve"
@@ -40,6 +45,14 @@ TOOLS = {
 """What serving runs, and what for."""
 LOOK = 1.0
 """Seconds between two looks at whether cluster.yaml has changed."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """What serves at the moment."""
+
+    supervisor: Supervisor
+    files: Files
 
 
 @dataclass
@@ -109,7 +122,7 @@ class Service:
         yield "every engine is there, and dnsmasq takes its configuration"
 
     @contextmanager
-    def serving(self) -> Iterator[Supervisor]:
+    def serving(self) -> Iterator[Running]:
         """Serve while the block runs.
 
         Raises:
@@ -124,11 +137,23 @@ class Service:
             )
         with held(folders.run, LOCK, self.progress):
             served = self.prepare(decided)
-            with Supervisor(engines(served, folders), say=self.say, on_line=self.on_line) as supervisor:
+            if found := host.taken(served.site):
+                raise PibakeError(
+                    "\n".join(found), "stop what has them; NFS, NBD and HTTP can be moved by options"
+                )
+            with ExitStack() as stack:
+                supervisor = Supervisor(engines(served, folders), say=self.say, on_line=self.on_line)
+                files = Files(served.boots, folders, served.key)
+                reports = Reports(folders.node)
+                sources = Sources(supervisor.states, lambda: _known(files.boots), reports, files)
+                where = served.site
+                stack.enter_context(http.serving(application(sources), where.address.ip, where.ports.http))
+                stack.enter_context(supervisor)
+                stack.enter_context(Watch(where, self.say))
                 self.report(served)
-                yield supervisor
+                yield Running(supervisor, files)
 
-    def follow(self, supervisor: Supervisor) -> None:
+    def follow(self, running: Running) -> None:
         """Follow cluster.yaml until told to stop; what is wrong with it is said, and the last good one is served."""
         seen = self._stamps()
         while not self.stop.wait(LOOK):
@@ -140,7 +165,8 @@ class Service:
                 decided = self.plan()
                 seen = self._stamps()
                 served = self.prepare(decided)
-                supervisor.update(engines(served, self.folders))
+                running.supervisor.update(engines(served, self.folders))
+                running.files.boots = served.boots
             except PibakeError as error:
                 self.say(
                     f"{self.source.name} was changed, and cannot be served; what was served goes on: {error}"
@@ -160,3 +186,18 @@ class Service:
 
     def _stamps(self) -> list[object]:
         return [stamp(path) for path in self._sources]
+
+
+def _known(boots: Mapping[str, Boot]) -> dict[str, dict[str, str]]:
+    """Return what the status says of each node beside its own report."""
+    return {
+        hostname: {
+            "address": str(boot.client.address),
+            "mac": boot.client.mac,
+            "serial": boot.client.serial,
+            "board": boot.client.board.name,
+            "root": boot.client.root,
+            "golden": boot.tftp.name.partition("-")[0],
+        }
+        for hostname, boot in boots.items()
+    }

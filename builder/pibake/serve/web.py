@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from pibake.serve.files import Stream
 from pibake.serve.reports import LIMIT, RefusedError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from pibake.serve.keeper import State
     from pibake.serve.reports import Reports
+
+BINARY = "application/octet-stream"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Sources:
     engines: Callable[[], Sequence[State]]
     nodes: Callable[[], Mapping[str, Mapping[str, Any]]]
     reports: Reports
-    files: Callable[[IPv4Address, str], Path | bytes | None]
+    files: Callable[[IPv4Address, str], Path | bytes | Stream | None]
 
 
 def application(sources: Sources) -> Starlette:
@@ -65,10 +68,13 @@ def application(sources: Sources) -> Starlette:
     def file(request: Request) -> Response:
         found = sources.files(_peer(request), request.path_params["path"])
         if isinstance(found, bytes):
-            return Response(found, media_type="application/octet-stream")
+            return Response(found, media_type=BINARY)
+        if isinstance(found, Stream):
+            length = {"content-length": str(found.length)}
+            return StreamingResponse(found.chunks(0, found.length), media_type=BINARY, headers=length)
         if found is None or not found.is_file():
             return _refusal(404, "there is nothing here for you")
-        return FileResponse(found, media_type="application/octet-stream")
+        return FileResponse(found, media_type=BINARY)
 
     return Starlette(
         routes=[
