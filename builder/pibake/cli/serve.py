@@ -97,17 +97,18 @@ def _install(service: Service) -> None:
 
     source = service.source.resolve()
     command = [str(Path(sys.executable).with_name("pibake")), "serve", "--config", str(source)]
-    service.folders.root.mkdir(exist_ok=True)
     writable = (service.folders.root, source.parent / FOLDER, service.cache.root)
+    for folder in writable:  # the unit may write to what is there when it starts
+        folder.mkdir(0o700, parents=True, exist_ok=True)
     unit.install(unit.render(command, source.parent, writable))
     click.echo(f"{unit.PATH} serves {source}; `systemctl enable --now {unit.PATH.stem}` starts it")
 
 
 def _serve(service: Service) -> None:
-    """Serve until a signal says to stop."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: service.stop.set())
+    """Serve until a signal says to stop; one that comes while things are got ready ends that."""
     with service.serving() as running:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: service.stop.set())
         names = ", ".join(state.name for state in running.supervisor.states())
         click.echo(f"serving with {names}; Ctrl-C stops")
         service.follow(running)

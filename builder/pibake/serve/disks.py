@@ -48,7 +48,6 @@ class Serves:
 def engine(site: Site, disks: Sequence[Disk], monitor: Path) -> Engine:
     """Return the engine that serves the nodes' disks; it needs no right but to be the owner of their files."""
     monitor.parent.mkdir(parents=True, exist_ok=True)
-    monitor.unlink(missing_ok=True)  # one that was killed leaves its socket
     argv = nbd.argv(address=str(site.address.ip), port=site.ports.nbd, monitor=monitor)
     serves = Serves(tuple(disks), monitor, Listens("tcp", site.ports.nbd))
     return Engine(NAME, tuple(map(str, argv)), serves, adapt=serves.give, configuration=repr(disks))

@@ -166,8 +166,8 @@ class Service:
                 seen = self._stamps()
                 served = self.prepare(decided)
                 running.supervisor.update(engines(served, self.folders))
-                running.files.boots = served.boots
-            except PibakeError as error:
+                running.files.boots, running.files.key = served.boots, served.key
+            except (PibakeError, OSError) as error:
                 self.say(
                     f"{self.source.name} was changed, and cannot be served; what was served goes on: {error}"
                 )

@@ -11,6 +11,8 @@ from pibake.netboot.values import Ports, Site
 from pibake.run import run
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from pibake.plan import Plan
 
 
@@ -31,10 +33,10 @@ def site(plan: Plan, interface: str = "", ports: Ports | None = None) -> Site:
             "give the network an IPv4 `subnet`; IPv6 can stand beside it, in `network.ipv6`",
         )
     named = interface or plan.netboot.interface
-    found = {name: address for name, address in _addresses() if not named or name == named}
-    inside = {name: address for name, address in found.items() if address.ip in plan.subnet}
+    found = [(name, address) for name, address in _addresses() if not named or name == named]
+    inside = {name: address for name, address in reversed(found) if address.ip in plan.subnet}
     if len(inside) != 1:
-        raise _none(plan.subnet, named, inside, sorted(found))
+        raise _none(plan, plan.subnet, named, inside, {name for name, _ in found})
     ((name, address),) = inside.items()
     if clash := next((node for node in plan.nodes if node.link.address.ip == address.ip), None):
         raise PibakeError(
@@ -62,18 +64,26 @@ def _addresses() -> list[tuple[str, ipaddress.IPv4Interface]]:
 
 
 def _none(
-    subnet: ipaddress.IPv4Network, named: str, inside: dict[str, ipaddress.IPv4Interface], found: list[str]
+    plan: Plan,
+    subnet: ipaddress.IPv4Network,
+    named: str,
+    inside: Mapping[str, ipaddress.IPv4Interface],
+    found: Collection[str],
 ) -> PibakeError:
     if inside:
         return PibakeError(
             f"several interfaces are in {subnet}: {', '.join(inside)}",
             "name one of them with --interface",
         )
-    where = (
-        f"{named} has" if named in found else f"no interface {named} here has" if named else "none here has"
-    )
+    where = "none here has an address in it"
+    if named:
+        where = (
+            f"{named} has no address in it" if named in found else f"no interface {named} here has an address"
+        )
+    taken = {one for node in plan.nodes for one in (node.link.address.ip, *node.link.gateways)}
+    free = next((host for host in subnet.hosts() if host not in taken), subnet.network_address)
     return PibakeError(
-        f"boards are to be behind an interface in {subnet}, the nodes' subnet, and {where} an address in it",
-        f"`ip address add {next(subnet.hosts())}/{subnet.prefixlen} dev {named or 'eth0'}` gives it one until the"
-        " next boot; or change `subnet` in cluster.yaml",
+        f"boards are to be behind an interface in {subnet}, the nodes' subnet, and {where}",
+        f"`ip address add {free}/{subnet.prefixlen} dev {named or 'eth0'}` gives it one until the next boot, if nobody else"
+        " has that; or change `subnet` in cluster.yaml",
     )
