@@ -59,6 +59,13 @@ def test_ifcfg_files_refuse_wifi_and_say_what_to_choose(plain_node: NodePlan) ->
     assert "NetworkManager" in caught.value.hint
 
 
+def test_networkd_keeps_the_network_that_the_root_is_behind(plain_node: NodePlan) -> None:
+    path = "etc/systemd/network/05-pibake.network"
+    wired = texts(network.files(dataclasses.replace(plain_node, wired=True), Network.NETWORKD))
+    assert "\nKeepConfiguration=yes\n" in wired[path]
+    assert "KeepConfiguration" not in texts(network.files(plain_node, Network.NETWORKD))[path]
+
+
 @pytest.mark.parametrize("style", Network)
 def test_a_control_character_never_starts_another_line(style: Network, plain_node: NodePlan) -> None:
     if style is Network.NETPLAN:
