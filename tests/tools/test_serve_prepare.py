@@ -26,7 +26,7 @@ from pibake.image import fat
 from pibake.netboot import initramfs
 from pibake.netboot.values import Site
 from pibake.nodes import compositions
-from pibake.progress import Silent
+from pibake.progress import Plain, Silent
 from pibake.serve import golden, node, prepare
 from pibake.serve.folders import Folders
 
@@ -453,3 +453,13 @@ def test_a_base_without_an_initramfs_is_refused(bench: Bench) -> None:
     with pytest.raises(PibakeError, match="boots without an initramfs") as caught:
         bench.prepare(NODE3)
     assert caught.value.subject == "node3"
+
+
+def test_where_uefis_programs_cannot_be_had_raspberry_pis_are_served_all_the_same(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = '{hostname: node6, address: 10.77.0.17, mac: "dc:a6:32:01:02:06"}'
+    served = prepare.prepare(bench.write(line), SITE, bench.folders, bench.cache, Plain())
+    assert not served.uefi
+    assert "warning: machines with UEFI will not boot, and Raspberry Pis will: " in capsys.readouterr().err
+    assert (bench.folders.tftp / "dc-a6-32-01-02-06/vmlinuz").exists()

@@ -53,6 +53,7 @@ def base(
         f"{folder}/modules.builtin": "kernel/loop.ko\nkernel/ext4.ko\n",
         **{f"{folder}/kernel/{name}.ko": f"\x7fELF {name}" for name in MODULES},
         **_linked("usr/bin/python3.13"),
+        **dict.fromkeys(("dev/", "proc/", "run/", "sys/"), ""),
     }
     layouts.make(layout, path, boot={**files, **(boot or {})}, root={**system, **(root or {})}, size=48)
     return path, hashlib.sha256(path.read_bytes()).hexdigest()

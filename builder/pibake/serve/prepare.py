@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pibake import nodes, vault
 from pibake.boards import BOARDS
-from pibake.errors import PibakeError, about
+from pibake.errors import FetchError, PibakeError, about
 from pibake.fsys import delete
 from pibake.netboot import grub
 from pibake.netboot.values import Client
@@ -115,11 +115,16 @@ def prepare(
 
 
 def _uefi(placed: Sequence[_Placed], folders: Folders, cache: Cache, progress: Progress) -> bool:
-    """Put shim and GRUB where machines with UEFI find them, if there may be such machines."""
+    """Put shim and GRUB where machines with UEFI find them, if there may be such machines: a board that is not named may be."""
     for one in placed:
         system = one.golden.on.system
         if grub.CONFIG in one.boot.own.files and system.release.id == "debian":
-            (signedgrub.tree(one.newest.base, cache, progress) | grub.shared()).write(folders.tftp)
+            try:
+                tree = signedgrub.tree(one.newest.base, cache, progress)
+            except FetchError as error:
+                progress.say(f"warning: machines with UEFI will not boot, and Raspberry Pis will: {error}")
+                return False
+            (tree | grub.shared()).write(folders.tftp)
             return True
     return False
 
