@@ -205,6 +205,9 @@ class Vault:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(data)
                 file.flush()
+                if os.geteuid() == 0:  # what root does for the folder's owner stays the owner's
+                    owner = self.folder.stat()
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
                 os.fsync(file.fileno())
             part.replace(self.folder / name)
         finally:
@@ -228,7 +231,7 @@ class Vault:
     @staticmethod
     def _refuse_exposed(path: Path, status: os.stat_result | None = None) -> None:
         status = status or path.stat()
-        if status.st_uid != os.geteuid():
+        if os.geteuid() not in {status.st_uid, 0}:
             raise PibakeError(
                 f"{path} belongs to the user with the number {status.st_uid}, and you are {os.geteuid()}",
                 f"run pibake as its owner, or: sudo chown -R {os.geteuid()} {path}",

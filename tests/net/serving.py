@@ -97,7 +97,10 @@ class Serving:
 
     def write(self, *nodes: str, more: str = "") -> None:
         lines = "".join(f"  - {line}\n" for line in nodes)
-        text = wired.cluster(self.ground.base, self.ground.digest, lines, more, SUBNET)
+        self.put(wired.cluster(self.ground.base, self.ground.digest, lines, more, SUBNET))
+
+    def put(self, text: str) -> None:
+        """Replace cluster.yaml, as an editor does."""
         part = self.folder / "cluster.yaml.new"
         part.write_text(text)
         part.replace(self.folder / "cluster.yaml")

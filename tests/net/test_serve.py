@@ -19,15 +19,19 @@ import pytest
 from tests.net.lab import BRIDGE, inside, ip
 from tests.net.serving import ADDRESS, SUBNET, Ground, Serving, ground, serving
 from tests.net.walks import Played, all_played, boards, routed
-from tests.tools import command
+from tests.tools import command, wired
 from tests.tools.images import tool
 from tests.tools.netns import needs_namespaces
 
+from pibake.cache import Cache
+from pibake.errors import PibakeError
 from pibake.netboot.values import PROXY, SERVER
 from pibake.probe import MODELS, Result, Verdict, wire
 from pibake.probe.messages import Board, discover
+from pibake.progress import Silent
 from pibake.serve import unit
 from pibake.serve.engines import SOCKETS
+from pibake.serve.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -312,6 +316,31 @@ def test_check_says_what_was_found_good_and_starts_nothing(small: Serving) -> No
     assert "2 nodes boot from the wire: node11, node12" in done.stdout
     assert f"br0: {ADDRESS}/24, DHCP as server" in done.stdout
     assert not small.netboot.exists()
+
+
+def test_who_is_not_root_is_told_to_be_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    service = Service(tmp_path / "cluster.yaml", Cache(tmp_path / "cache"), Silent(), print)
+    with pytest.raises(PibakeError, match="boards ask at ports that only root may listen at") as caught:
+        service.serving().__enter__()
+    assert caught.value.hint == "sudo pibake serve"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_stays_on_its_golden_image_and_is_told_of(served: Serving, tmp_path: Path) -> None:
+    image, digest = wired.base(tmp_path / "other.img", root={"etc/motd": "another\n"})
+    served.said.clear()
+    text = (served.folder / "cluster.yaml").read_text()
+    served.put(text.replace(str(served.ground.base), str(image)).replace(served.ground.digest, digest))
+    assert "`pibake serve --renew node14` starts it anew" in served.until(
+        "node14 stays on the golden image it has"
+    )
+    served.until("cluster.yaml was changed, and is served as it is now")
+    nodes = json.loads(served.get("/status")[1])["nodes"]
+    assert {node["golden"] for node in nodes.values()} == {served.ground.digest[:16]}
+    served.put(text)
 
 
 def test_ports_that_are_taken_are_named_with_who_has_them(small: Serving) -> None:

@@ -9,7 +9,6 @@ import os
 import subprocess
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +25,7 @@ from pibake.serve.folders import Folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 SITE = Site("eth0", IPv4Interface("10.77.0.1/24"))

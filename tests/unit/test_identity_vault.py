@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,15 @@ def test_a_folder_of_another_user_is_refused(kept: Vault, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     with pytest.raises(PibakeError, match="belongs to the user with the number"):
         kept.load()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts for others")
+def test_root_acts_for_the_owner_of_the_folder_and_takes_nothing_from_him(kept: Vault) -> None:
+    for path in (kept.folder, *kept.folder.iterdir()):
+        os.chown(path, 4711, 4712)
+    kept.issue(replace(WANTED, boot_key=True))
+    assert {path.stat().st_uid for path in kept.folder.iterdir()} == {4711}
+    assert (kept.folder / "identity.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_half_written_file_is_refused_and_stays(kept: Vault) -> None:

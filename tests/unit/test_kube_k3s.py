@@ -10,10 +10,11 @@ import base64
 import functools
 import hashlib
 import io
+import json
 import re
 import tarfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,9 @@ class Card:
             yield content
 
 
-def cards(folder: Path, text: str = CLUSTER, extras: kube.Extras | None = None) -> dict[str, Card]:
+def cards(
+    folder: Path, text: str = CLUSTER, extras: kube.Extras | None = None, *, report: str = ""
+) -> dict[str, Card]:
     path = folder / "cluster.yaml"
     path.write_text(text)
     made = {}
@@ -131,7 +134,7 @@ def cards(folder: Path, text: str = CLUSTER, extras: kube.Extras | None = None) 
         keys = {user.name: [key.text for key in user.ssh_keys] for user in node.users}
         made[node.hostname] = Card(
             seed(
-                node, keys, Tree(), secrets=issued(), extras=extras or kube.Extras(),
+                replace(node, report=report), keys, Tree(), secrets=issued(), extras=extras or kube.Extras(),
                 **on("root=LABEL=writable"), epoch=int(NOW.timestamp()),
             )
         )  # fmt: skip
@@ -155,6 +158,18 @@ def external(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Card]:
     )
     text = re.sub(r".*hostname: s3.*\n", "", text)
     return cards(folder, text, kube.Extras(Secret(f"{DATASTORE}\n"), Secret(MIRRORS)))
+
+
+def test_on_the_wire_a_node_reports_to_its_server_unless_cluster_yaml_names_another(tmp_path: Path) -> None:
+    url = "http://192.168.77.2:8069/report"
+
+    def told(text: str) -> str:
+        (card,) = [card for name, card in cards(tmp_path, text, report=url).items() if name == "a1"]
+        return str(json.loads(card.public["etc/pibake/node.json"][0])["phone_home"])
+
+    assert told(CLUSTER) == url
+    named = CLUSTER.replace("  vip: ", "  phone_home: http://192.168.77.9/x\n  vip: ")
+    assert told(named) == "http://192.168.77.9/x"
 
 
 # --- k3s' rules, once more ---

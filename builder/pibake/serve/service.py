@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -126,8 +127,13 @@ class Service:
         """Serve while the block runs.
 
         Raises:
-            PibakeError: something cannot be got ready, an engine does not start, or the folder is served already.
+            PibakeError: this is not root, something cannot be got ready, an engine does not start, or the folder is served already.
         """
+        if os.geteuid():
+            raise PibakeError(
+                "boards ask at ports that only root may listen at, and files of their root file systems are root's",
+                "sudo pibake serve",
+            )
         decided = self.plan()
         folders = self.folders
         folders.make()
