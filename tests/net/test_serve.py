@@ -19,7 +19,7 @@ import pytest
 from tests.net.lab import BRIDGE, inside, ip
 from tests.net.serving import ADDRESS, SUBNET, Ground, Serving, ground, serving
 from tests.net.walks import Played, all_played, boards, routed
-from tests.tools import command, wired
+from tests.tools import command, nfs41, wired
 from tests.tools.images import tool
 from tests.tools.netns import needs_namespaces
 
@@ -173,6 +173,28 @@ def test_the_status_names_every_engine_and_node(served: Serving) -> None:
     node = status["nodes"]["node14"]
     assert (node["mac"], node["serial"], node["address"]) == (pi4.mac, pi4.serial, pi4.address)
     assert (node["board"], node["root"], node["golden"]) == ("pi4", "nfs", served.ground.digest[:16])
+
+
+def test_a_node_finds_the_golden_image_and_its_own_files_and_no_other_nodes_by_nfs(served: Serving) -> None:
+    seat = served.lab.seat("02:00:00:00:00:05", f"{SUBNET}.17/24")
+    reached = inside(seat.namespace, lambda: socket.create_connection((ADDRESS, 2049), 5))
+    with nfs41.Client(reached, "node17") as client:
+        client.reclaimed()
+        (name,) = client.names("golden") & {f"{served.ground.digest[:16]}.img"}
+        image = client.open(f"golden/{name}", nfs41.TO_READ)
+        assert client.read(image, 510, 2) == b"\x55\xaa"
+        with pytest.raises(nfs41.NfsError):
+            client.open(f"golden/{name}", nfs41.TO_WRITE)
+        own = client.open("nodes/node17/boot/user-data", nfs41.TO_WRITE)
+        assert client.read(own).startswith(b"#cloud-config")
+        with pytest.raises(nfs41.NfsError):
+            client.open("nodes/node14/boot/user-data", nfs41.TO_READ)
+
+
+def test_a_node_finds_its_disk_by_nbd(served: Serving) -> None:
+    url = f"nbd://{ADDRESS}:10809/node15"
+    said = tool("nsenter", f"--net=/run/netns/{served.lab.server}", "qemu-img", "info", "--output=json", url)
+    assert json.loads(said)["virtual-size"] == 16 << 30
 
 
 def test_a_pi_4_gets_its_own_boot_image_signed_by_the_clusters_key(served: Serving, tmp_path: Path) -> None:
