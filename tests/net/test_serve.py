@@ -245,6 +245,8 @@ def test_http_serves_nothing_from_outside_of_the_tftp_folder(served: Serving) ->
         "/..%2fnodes/node11/export/boot/pibake-secrets.tar",
         "/grub",
         "/",
+        "/a%00b",
+        f"/{'long' * 99}",
     ]
     assert [(path, served.get(path)[0]) for path in outside] == [(path, 404) for path in outside]
     for name in ("link", "chain"):
@@ -269,6 +271,7 @@ def test_a_changed_cluster_yaml_is_served_and_a_mistake_in_it_is_not(served: Ser
     )
     said = served.until("cluster.yaml was changed, and cannot be served; what was served goes on")
     assert "192.168.11.31" in "\n".join(served.said[served.said.index(said) :])
+    assert sum("is served as it is now" in line for line in served.said) == 1
     assert served.engines() == after
     assert "node30" in json.loads(served.get("/status")[1])["nodes"]
     served.said.clear()

@@ -65,8 +65,11 @@ class Files:
         name = PurePosixPath(path).name
         if name in {IMAGE, SIGNATURE}:
             return self._image(peer, name)
-        found = (self.folders.tftp / path).resolve()
-        return found if found.is_relative_to(self.folders.tftp.resolve()) and found.is_file() else None
+        try:
+            found = (self.folders.tftp / path).resolve()
+            return found if found.is_relative_to(self.folders.tftp.resolve()) and found.is_file() else None
+        except (OSError, ValueError):  # what no file can be called
+            return None
 
     def _image(self, peer: IPv4Address, name: str) -> bytes | Stream | None:
         """Return a node's boot image, or its signature: all boards of a rack ask for the same path."""

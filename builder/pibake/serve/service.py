@@ -80,7 +80,7 @@ class Service:
     ports: Ports | None = None
     renew: Collection[str] = ()
     stop: threading.Event = field(default_factory=threading.Event)
-    _sources: tuple[Path, ...] = ()
+    _seen: Mapping[Path, list[int] | None] = field(default_factory=dict)
 
     @property
     def folders(self) -> Folders:
@@ -88,13 +88,16 @@ class Service:
         return Folders(self.source.resolve().parent / NAME)
 
     def plan(self) -> Plan:
-        """Read cluster.yaml, and note which other files it comes from.
+        """Read cluster.yaml, and note as of when, and of which other files it comes from.
 
         Raises:
             ConfigError: it has mistakes.
         """
+        self._seen = {path: stamp(path) for path in (self.source.absolute(), *self._seen)}
         decided = plan(config.load(self.source, bases=catalog.names()))
-        self._sources = decided.sources
+        self._seen = {
+            path: self._seen[path] if path in self._seen else stamp(path) for path in decided.sources
+        }
         return decided
 
     def prepare(self, decided: Plan) -> Served:
@@ -161,15 +164,11 @@ class Service:
 
     def follow(self, running: Running) -> None:
         """Follow cluster.yaml until told to stop; what is wrong with it is said, and the last good one is served."""
-        seen = self._stamps()
         while not self.stop.wait(LOOK):
-            now = self._stamps()
-            if now == seen:
+            if all(stamp(path) == seen for path, seen in self._seen.items()):
                 continue
-            seen = now
             try:
                 decided = self.plan()
-                seen = self._stamps()
                 served = self.prepare(decided)
                 running.supervisor.update(engines(served, self.folders))
                 running.files.boots, running.files.key = served.boots, served.key
@@ -189,9 +188,6 @@ class Service:
             self.say(
                 f"note: {hostname} stays on the golden image it has; `pibake serve --renew {hostname}` starts it anew on the newest"
             )
-
-    def _stamps(self) -> list[object]:
-        return [stamp(path) for path in self._sources]
 
 
 def _known(boots: Mapping[str, Boot]) -> dict[str, dict[str, str]]:
