@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 CMDLINE = "console=serial0,115200 console=tty1 root=LABEL=writable rootfstype=ext4 rootwait fixrtc\n"
 
 
-@pytest.mark.parametrize("name", ["plain", "vlan-ipv6-overlay"])
+@pytest.mark.parametrize("name", ["plain", "vlan-ipv6-overlay", "wired"])
 def test_the_seed_is_as_it_was(name: str, plain_node: NodePlan, *, update_golden: bool) -> None:
     node, overlay, path = plain_node, Tree(), "cmdline.txt"
     if name == "vlan-ipv6-overlay":
@@ -35,6 +35,10 @@ def test_the_seed_is_as_it_was(name: str, plain_node: NodePlan, *, update_golden
         )
         node = dataclasses.replace(node, link=link)
         overlay, path = Tree({"etc/motd": File(b"hello\n")}), "current/cmdline.txt"
+    if name == "wired":
+        link = dataclasses.replace(node.link, mac="dc:a6:32:01:02:03")
+        report = "http://192.168.10.2:8069/report"
+        node = dataclasses.replace(node, link=link, wired=True, report=report)
     keys = {user.name: [key.text for key in user.ssh_keys] for user in node.users}
     tree = seed(node, keys, overlay, **on(CMDLINE, path), epoch=1_700_000_000).tree
     shown = {path: readable(file) for path, file in tree}
