@@ -336,9 +336,12 @@ def test_a_folder_is_served_once_only(served: Serving) -> None:
 
 
 def test_check_says_what_was_found_good_and_starts_nothing(small: Serving) -> None:
+    text = (small.folder / "cluster.yaml").read_text()
+    small.put(f"{text}  - {{hostname: card, address: {SUBNET}.99}}\n")
     done = small.run("--check")
     assert done.returncode == 0, done.stderr
     assert "2 nodes boot from the wire: node11, node12" in done.stdout
+    assert "card boots from a card only: neither its `mac` nor its `serial`" in done.stdout
     assert f"br0: {ADDRESS}/24, DHCP as server" in done.stdout
     assert not small.netboot.exists()
 
@@ -365,6 +368,10 @@ def test_a_node_stays_on_its_golden_image_and_is_told_of(served: Serving, tmp_pa
     served.until("cluster.yaml was changed, and is served as it is now")
     nodes = json.loads(served.get("/status")[1])["nodes"]
     assert {node["golden"] for node in nodes.values()} == {served.ground.digest[:16]}
+    served.put(text)
+    served.said.clear()
+    served.put(text.replace("defaults:\n", "defaults:\n  timezone: Europe/Berlin\n"))
+    assert "`pibake serve --renew node15` starts it anew" in served.until("node15 keeps its disk")
     served.put(text)
 
 

@@ -372,12 +372,16 @@ def test_a_disk_that_was_removed_is_made_anew_over_the_newest_golden_image(bench
     assert about["full-backing-filename"].endswith(f"/netboot/golden/{bench.digest[:16]}.img")
 
 
-def test_what_is_noted_of_a_disk_is_what_it_was_made_with(bench: Bench) -> None:
-    bench.prepare(NODE4)
+def test_a_disk_keeps_what_it_was_made_with_and_that_is_told(bench: Bench) -> None:
+    bench.prepare(NODE3, NODE4)
     manifest = bench.folders.node("node4") / "manifest.json"
     before = manifest.read_text()
-    bench.prepare(NODE4.replace("}", ", timezone: Europe/Berlin}"))
+    assert bench.prepare(NODE3, NODE4).outdated == ()
+    changed = [line.replace("}", ", timezone: Europe/Berlin}") for line in (NODE3, NODE4)]
+    assert bench.prepare(*changed).outdated == ("node4",)
     assert manifest.read_text() == before
+    assert bench.prepare(*changed, renew=("node4",)).outdated == ()
+    assert manifest.read_text() != before
 
 
 def test_a_boards_folder_is_there_at_every_moment_while_it_changes(bench: Bench) -> None:

@@ -48,6 +48,7 @@ class Served:
         left_out: hostnames of the other nodes, and why they cannot.
         key: signs what boards load by HTTP.
         behind: hostnames of nodes that are on an older golden image than cluster.yaml leads to.
+        outdated: hostnames of nodes whose disk was made with another seed than cluster.yaml leads to.
     """
 
     site: Site
@@ -58,6 +59,7 @@ class Served:
     key: Secret | None
     left_out: tuple[tuple[str, str], ...]
     behind: tuple[str, ...]
+    outdated: tuple[str, ...]
 
 
 def prepare(
@@ -111,6 +113,7 @@ def prepare(
         _key(plan, placed),
         left_out,
         tuple(one.hostname for one in placed if one.behind),
+        tuple(one.hostname for one in placed if one.outdated),
     )
 
 
@@ -162,11 +165,15 @@ def _wired(node: NodePlan, site: Site) -> NodePlan:
 
 @dataclass(frozen=True)
 class _Placed:
-    """A node whose own files are in place: the golden image it is on, and the one cluster.yaml leads to."""
+    """A node whose own files are in place: the golden image it is on, the one cluster.yaml leads to, and how it boots.
+
+    `outdated` says that its disk was made with another seed.
+    """
 
     golden: Golden
     newest: Ground
     boot: Boot
+    outdated: bool
 
     @property
     def hostname(self) -> str:
@@ -197,6 +204,7 @@ class _Placing:
         golden = self.golden(node, on)
         client = _client(node)
         epoch = nodes.source_date_epoch(golden.on.base, self.job.sources)
+        before = own.recorded(node.hostname, node.wire.root, self.folders)
         if node.wire.root == "nfs":
             # nothing is the node's to enlarge
             on_wire = replace(golden.on, system=replace(golden.on.system, growth=Growth.NONE))
@@ -205,11 +213,12 @@ class _Placing:
             self.describe(node, golden, seed, epoch)
         else:
             seed = nodes.render_seed(node, golden.on, 0, self.job, epoch)
-            if own.recorded(node.hostname, "nbd", self.folders) is None:
+            if before is None:
                 own.place_disk(client, nodes.compose_node(node, on, self.job), golden, self.folders)
                 self.describe(node, golden, seed, epoch)
         files = own.offer(client, seed, golden, self.site, self.folders)
-        return _Placed(golden, on, Boot(client, golden.tftp, files, epoch))
+        outdated = node.wire.root == "nbd" and before is not None and before.instance_id != seed.instance_id
+        return _Placed(golden, on, Boot(client, golden.tftp, files, epoch), outdated)
 
     def describe(self, node: NodePlan, golden: Golden, seed: Seed, epoch: int) -> None:
         """Note what has gone into a node; a disk keeps the seed it was made with."""

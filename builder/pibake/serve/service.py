@@ -188,6 +188,11 @@ class Service:
             self.say(
                 f"note: {hostname} stays on the golden image it has; `pibake serve --renew {hostname}` starts it anew on the newest"
             )
+        for hostname in served.outdated:
+            self.say(
+                f"note: {hostname} keeps its disk, on which is what cluster.yaml said when that was made;"
+                f" `pibake serve --renew {hostname}` starts it anew"
+            )
 
 
 def _known(boots: Mapping[str, Boot]) -> dict[str, dict[str, str]]:
