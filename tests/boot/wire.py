@@ -124,7 +124,17 @@ class Wire:
         return result
 
     @contextmanager
-    def machine(self, result: Result) -> Iterator[vm.Machine]:
+    def tap(self) -> Iterator[str]:
+        """A place at the bridge for a machine."""
+        ip("-n", self.lab.server, "tuntap", "add", TAP, "mode", "tap")
+        ip("-n", self.lab.server, "link", "set", TAP, "master", BRIDGE, "up")
+        try:
+            yield TAP
+        finally:
+            ip("-n", self.lab.server, "link", "delete", TAP)
+
+    @contextmanager
+    def machine(self, result: Result, disk: Path | None = None) -> Iterator[vm.Machine]:
         """Go on from what a board has loaded, with its MAC address at its place on the bridge."""
         work = Path(self.stack.enter_context(temporary(self.folder)))
         assert result.kernel
@@ -141,13 +151,8 @@ class Wire:
             "initramfs": str(initramfs),
             "cmdline": " ".join([*ours, *WIPE, "console=ttyAMA0", *kept]),
         }
-        ip("-n", self.lab.server, "tuntap", "add", TAP, "mode", "tap")
-        ip("-n", self.lab.server, "link", "set", TAP, "master", BRIDGE, "up")
-        try:
-            with vm.running(work, files, manifest["node"], tap=TAP) as machine:
-                yield machine
-        finally:
-            ip("-n", self.lab.server, "link", "delete", TAP)
+        with self.tap() as tap, vm.running(work, files, manifest["node"], disk_file=disk, tap=tap) as machine:
+            yield machine
 
     def report(self, machine: vm.Machine, timeout: float = 420) -> dict[str, Any]:
         """Wait for the machine's report."""
