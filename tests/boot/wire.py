@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.net.lab import BRIDGE, CLONE_NEWNET, Lab, inside, ip, lab
+from tests.net.lab import CLONE_NEWNET, Lab, inside, ip, lab
 
 from pibake import health, vm
 from pibake.probe.play import play
@@ -70,6 +70,7 @@ class Wire:
     stack: ExitStack
     said: list[str] = field(default_factory=list)
     child: subprocess.Popen[str] | None = None
+    address: str = "10.77.0.13"
 
     @property
     def netboot(self) -> Path:
@@ -94,6 +95,17 @@ class Wire:
         for line in self.child.stdout:
             self.said.append(line)
             if line.startswith("serving"):
+                return
+        raise AssertionError("".join(self.said))
+
+    def follows(self) -> None:
+        """Wait until a changed cluster.yaml is served."""
+        assert self.child
+        assert self.child.stdout
+        for line in self.child.stdout:
+            self.said.append(line)
+            if "was changed" in line:
+                assert "is served as it is now" in line, line
                 return
         raise AssertionError("".join(self.said))
 
@@ -127,7 +139,7 @@ class Wire:
     def tap(self) -> Iterator[str]:
         """A place at the bridge for a machine."""
         ip("-n", self.lab.server, "tuntap", "add", TAP, "mode", "tap")
-        ip("-n", self.lab.server, "link", "set", TAP, "master", BRIDGE, "up")
+        ip("-n", self.lab.server, "link", "set", TAP, "master", self.lab.bridge, "up")
         try:
             yield TAP
         finally:
@@ -175,7 +187,11 @@ class Wire:
             f"UserKnownHostsFile={self.folder / 'known_hosts'}",
         ]
         done = subprocess.run(
-            [*argv, "ops@10.77.0.13", command], capture_output=True, text=True, check=False, timeout=timeout
+            [*argv, f"ops@{self.address}", command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()

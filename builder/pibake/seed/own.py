@@ -89,5 +89,5 @@ def _member_values(node: NodePlan, member: Membership, secrets: Secrets) -> dict
         "pin": secrets.ca_pin,
         # the part before the dot names the token and is no secret (Kubernetes, "Bootstrap Tokens", token format)
         "token_id": bootstrap.reveal().partition(".")[0] if bootstrap else "",
-        "phone_home": kubernetes.phone_home,
+        "phone_home": kubernetes.phone_home or node.report,
     }

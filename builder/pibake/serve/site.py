@@ -31,16 +31,19 @@ def site(plan: Plan, interface: str = "", ports: Ports | None = None) -> Site:
             "give the network an IPv4 `subnet`; IPv6 can stand beside it, in `network.ipv6`",
         )
     named = interface or plan.netboot.interface
-    found = {name: address for name, address in _addresses() if not named or name == named}
-    inside = {name: address for name, address in found.items() if address.ip in plan.subnet}
+    found = [(name, address) for name, address in _addresses() if not named or name == named]
+    nodes = {node.link.address.ip: node.hostname for node in plan.nodes}
+    inside = {
+        name: address
+        for name, address in reversed(found)
+        if address.ip in plan.subnet and address.ip not in nodes
+    }
     if len(inside) != 1:
-        raise _none(plan.subnet, named, inside, sorted(found))
+        taken = [
+            f"{address.ip}, which is {nodes[address.ip]}'s" for _, address in found if address.ip in nodes
+        ]
+        raise _none(plan.subnet, named, list(inside), sorted({name for name, _ in found}), taken)
     ((name, address),) = inside.items()
-    if clash := next((node for node in plan.nodes if node.link.address.ip == address.ip), None):
-        raise PibakeError(
-            f"{clash.hostname} has the address {address.ip}, which is this server's own",
-            "give one of them another",
-        )
     link = plan.nodes[0].link
     gateway = link.gateway if isinstance(link.gateway, ipaddress.IPv4Address) else None
     return Site(
@@ -62,18 +65,18 @@ def _addresses() -> list[tuple[str, ipaddress.IPv4Interface]]:
 
 
 def _none(
-    subnet: ipaddress.IPv4Network, named: str, inside: dict[str, ipaddress.IPv4Interface], found: list[str]
+    subnet: ipaddress.IPv4Network, named: str, inside: list[str], found: list[str], taken: list[str]
 ) -> PibakeError:
     if inside:
         return PibakeError(
-            f"several interfaces are in {subnet}: {', '.join(inside)}",
-            "name one of them with --interface",
+            f"several interfaces are in {subnet}: {', '.join(inside)}", "name one of them with --interface"
         )
     where = (
         f"{named} has" if named in found else f"no interface {named} here has" if named else "none here has"
     )
+    but = f" but {taken[0]}" if taken else ""
     return PibakeError(
-        f"boards are to be behind an interface in {subnet}, the nodes' subnet, and {where} an address in it",
+        f"boards are to be behind an interface in {subnet}, the nodes' subnet, and {where} an address in it{but}",
         f"`ip address add {next(subnet.hosts())}/{subnet.prefixlen} dev {named or 'eth0'}` gives it one until the"
         " next boot; or change `subnet` in cluster.yaml",
     )
