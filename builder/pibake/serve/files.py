@@ -57,7 +57,7 @@ class Files:
     boots: Mapping[str, Boot]
     folders: Folders
     key: Secret | None
-    _known: dict[Boot, Ramdisk] = field(default_factory=dict)
+    _known: dict[str, Ramdisk] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, peer: IPv4Address, path: str) -> Path | bytes | Stream | None:
@@ -74,11 +74,12 @@ class Files:
         if boot is None or self.key is None:
             return None
         with self._lock:
-            if boot not in self._known:
+            key = f"{boot.tftp.name} {boot.own.digest()}"
+            if key not in self._known:
                 shared = boot.tftp.parent / f"{boot.tftp.name}.fat"
                 ramdisk.make(boot.tftp, shared, epoch=boot.epoch)
-                self._known[boot] = ramdisk.ramdisk(shared, boot.own, epoch=boot.epoch)
-            disk = self._known[boot]
+                self._known[key] = ramdisk.ramdisk(shared, boot.own, epoch=boot.epoch)
+            disk = self._known[key]
         return Stream(disk) if name == IMAGE else disk.sig(self.key, int(time.time())).encode()
 
     def _whose(self, peer: IPv4Address) -> Boot | None:
