@@ -65,7 +65,7 @@ def hundred(folder: Path) -> list[Row]:
             0,
             "< 1 MiB",
             each < 1 << 20,
-        ),  # fmt: skip
+        ),
     ]
 
 
