@@ -70,6 +70,7 @@ class Wire:
     stack: ExitStack
     said: list[str] = field(default_factory=list)
     child: subprocess.Popen[str] | None = None
+    server: str = SERVER
     address: str = "10.77.0.13"
 
     @property
@@ -197,7 +198,7 @@ class Wire:
         return done.stdout.strip()
 
     def status(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{SERVER}:8069/status", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.server}:8069/status", timeout=10) as answer:
             return dict(json.load(answer))
 
     @property

@@ -45,7 +45,8 @@ def wired(lab: Lab) -> Iterator[Wire]:
     with ExitStack() as stack:
         stack.callback(networks.ip, "netns", "delete", name)
         stack.enter_context(entered(name))
-        wire = Wire(lab.folder, networks.Lab(name, stack, bridge="wire"), stack, address="192.168.77.23")
+        network = networks.Lab(name, stack, bridge="wire")
+        wire = Wire(lab.folder, network, stack, server=labs.GATEWAY, address="192.168.77.23")
         wire.serve()
         yield wire
 
