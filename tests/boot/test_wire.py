@@ -97,7 +97,7 @@ def test_every_engine_may_die_while_a_node_boots_and_while_it_runs(
             wired.ssh("cmp /var/tmp/ssh_host_ed25519_key.pub /etc/ssh/ssh_host_ed25519_key.pub")
             machine.power_off()
         own = wired.netboot / "nodes/node3"
-        judges = {
+        judges: dict[str, list[str | Path]] = {
             "nfs": ["e2fsck", "-fn", own / "export/state.img"],
             "nbd": ["qemu-img", "check", "-q", own / "disk.qcow2"],
         }
