@@ -1,220 +1,455 @@
-"""What `pibake serve` gets ready, on a real base: seeds, states, disks, folders for TFTP, and what becomes of them later."""
+"""What `pibake serve` gets ready before anything listens: golden images, boards' folders, nodes' own files."""
 
 from __future__ import annotations
 
 import gzip
-import stat
+import json
+import os
+import re
+import shutil
 import subprocess
 import threading
-from ipaddress import IPv4Interface
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.conftest import KEY
+from tests.tools import layouts, wired
+from tests.tools.images import MIB, tool
 
-from pibake import config, fsys
+from pibake import config, plan
 from pibake.cache import Cache
 from pibake.errors import PibakeError
+from pibake.fsys import delete, used
 from pibake.image import fat
-from pibake.image.firmware import boot_files
-from pibake.image.layout import boot_partition
+from pibake.netboot import initramfs
 from pibake.netboot.values import Site
 from pibake.nodes import compositions
-from pibake.plan import plan
 from pibake.progress import Silent
+from pibake.serve import golden, node, prepare
 from pibake.serve.folders import Folders
-from pibake.serve.prepare import prepare
-from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from pibake.plan import Plan
     from pibake.serve.prepare import Served
 
-pytestmark = pytest.mark.base
-
-SITE = Site("eth0", IPv4Interface("10.77.0.1/24"), dhcp="server")
-FOLDER3, FOLDER4 = "dc-a6-32-01-02-03", "dc-a6-32-01-02-04"
-CLUSTER = f"""\
-cluster: lab
-network: {{subnet: 10.77.0.0/24, gateway: 10.77.0.254}}
-users: [{{name: ops, ssh_keys: ["{KEY}"]}}]
-nodes:
-  - {{hostname: node3, address: 10.77.0.13, mac: "dc:a6:32:01:02:03", serial: abcd1234, board: pi4}}
-  - {{hostname: node4, address: 10.77.0.14, mac: "dc:a6:32:01:02:04", root: nbd}}
-  - {{hostname: node5, address: 10.77.0.15}}
-"""
+SITE = Site("eth0", IPv4Interface("10.77.0.1/24"))
+NODE3 = '{hostname: node3, address: 10.77.0.13, mac: "dc:a6:32:01:02:03", serial: abcd1234, board: pi4}'
+NODE4 = '{hostname: node4, address: 10.77.0.14, mac: "dc:a6:32:01:02:04", board: pi4, root: nbd}'
+NODE5 = "{hostname: node5, address: 10.77.0.15, serial: 00123456, board: pi3}"
+CARD = "{hostname: card, address: 10.77.0.16, board: pi5}"
 
 
-class Lab:
-    """A cluster.yaml, and what is made of it."""
+@dataclass
+class Bench:
+    """A cluster.yaml on a small base, and what is got ready for it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.source = folder / "cluster.yaml"
-        self.source.write_text(CLUSTER)
-        self.folders = Folders(folder / "netboot")
+    folder: Path
+    base: Path
+    digest: str
+    cache: Cache
+    said: list[str] = field(default_factory=list)
 
-    def prepare(self, *renew: str) -> Served:
-        decided = plan(config.load(self.source, bases=("debian-13",)))
-        return prepare(decided, SITE, self.folders, Cache(), Silent(), renew=renew)
+    @property
+    def folders(self) -> Folders:
+        return Folders(self.folder / "netboot")
 
-    def change(self, old: str, new: str) -> None:
-        text = self.source.read_text()
-        assert old in text
-        self.source.write_text(text.replace(old, new))
+    def write(self, *nodes: str, more: str = "") -> Plan:
+        lines = "".join(f"  - {line}\n" for line in nodes)
+        path = self.folder / "cluster.yaml"
+        path.write_text(wired.cluster(self.base, self.digest, lines, more))
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        return plan.plan(config.load(path, bases=[]))
 
-    def boot(self, hostname: str) -> Path:
-        return self.folders.node(hostname) / "export/boot"
+    def prepare(self, *nodes: str, more: str = "", renew: tuple[str, ...] = ()) -> Served:
+        written = self.write(*nodes, more=more)
+        return prepare.prepare(written, SITE, self.folders, self.cache, Silent(), renew=renew)
+
+    def boot(self, name: str) -> Path:
+        return self.folders.node(name) / "export/boot"
+
+    def other_base(self) -> None:
+        """Lead cluster.yaml to another image."""
+        self.base, self.digest = wired.base(self.folder / "other.img", root={"etc/motd": "another\n"})
+
+
+@dataclass(frozen=True)
+class Shared:
+    base: Path
+    digest: str
+    cache: Cache
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    folder = tmp_path_factory.mktemp("wired")
+    return Shared(*wired.base(folder / "base.img"), Cache(folder / "cache"))
 
 
 @pytest.fixture
-def lab(tmp_path: Path, debian_13: Path) -> Lab:
-    assert debian_13.exists()
-    return Lab(tmp_path)
+def bench(shared: Shared, tmp_path: Path) -> Bench:
+    return Bench(tmp_path, shared.base, shared.digest, shared.cache)
 
 
-def test_a_board_finds_its_cards_boot_partition_with_its_own_command_line(lab: Lab, debian_13: Path) -> None:
-    lab.prepare()
-    folder = lab.folders.tftp / FOLDER3
-    partition = boot_partition(debian_13).start
-    theirs = set(fat.listing(debian_13, partition))
-    assert {path.name for path in folder.iterdir()} == theirs | {FOLDER3, "abcd1234"}
-    for way in (folder / "abcd1234", folder / FOLDER3, lab.folders.tftp / "abcd1234"):
-        assert (way / "start4.elf").read_bytes() == (folder / "start4.elf").read_bytes()
-    assert "pibake.name=node3" in (folder / "cmdline.txt").read_text()
-    root = lab.folders.tftp.resolve()
-    for path in folder.rglob("*"):
-        assert path.resolve().is_relative_to(root)
-        assert path.stat().st_mode & 0o004, "dnsmasq reads it as anybody"
+@pytest.fixture(scope="module")
+def ready(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Served]:
+    """What is got ready once, and only looked at."""
+    bench = Bench(tmp_path_factory.mktemp("ready"), shared.base, shared.digest, shared.cache)
+    return bench, bench.prepare(NODE3, NODE4, NODE5, CARD)
 
 
-def test_the_initramfs_is_the_bases_own_with_ours_behind(lab: Lab, debian_13: Path, tmp_path: Path) -> None:
-    lab.prepare()
-    fat.read(debian_13, boot_partition(debian_13).start, ["config.txt", "initrd.img"], tmp_path)
-    name = boot_files((tmp_path / "config.txt").read_text()).initramfs
-    for board, root in ((FOLDER3, "nfs"), (FOLDER4, "nbd")):
-        path = lab.folders.tftp / board / name
-        card, ours = (tmp_path / name).read_bytes(), path.read_bytes()
-        assert ours.startswith(card)
-        added = gzip.decompress(ours[len(card) :].lstrip(b"\0"))
-        listed = subprocess.run(["cpio", "-t"], input=added, capture_output=True, check=True).stdout.decode()
-        assert {"pibake/mount", "scripts/pibake"} <= set(listed.splitlines())
-        assert ("pibake/nbd/client.py" in listed) == (root == "nbd")
-        assert ("/overlay.ko" in listed) == (root == "nfs")
-        assert len(ours) - len(card) < 8 << 20
+def unpacked(data: bytes, folder: Path) -> Path:
+    """Unpack an initramfs as the kernel does: one archive after the other, whatever zeros stand between them."""
+    assert data.startswith(wired.INITRAMFS)
+    second = data[len(wired.INITRAMFS) :].lstrip(b"\0")
+    for archive in (wired.INITRAMFS, second):
+        argv = ["cpio", "-idm", "--quiet", "--no-absolute-filenames"]
+        subprocess.run(argv, cwd=folder, input=gzip.decompress(archive), check=True)
+    return folder
 
 
-def test_the_seed_is_the_cards_but_for_what_differs_on_the_wire(lab: Lab) -> None:
-    lab.prepare()
-    decided = plan(config.load(lab.source, bases=("debian-13",)))
-    (card,) = compositions(decided, [decided.node("node3")], cache=Cache(), progress=Silent())
-    names = {path for path, _ in card.seed.tree}
-    assert {path.name for path in lab.boot("node3").iterdir()} == names
-    differ = {path for path, file in card.seed.tree if (lab.boot("node3") / path).read_bytes() != file.data}
-    assert differ <= {"user-data", "network-config", "meta-data", "pibake.json", "config.txt"}
-    assert (lab.boot("node3") / "pibake-secrets.tar").stat().st_mode & 0o777 == 0o600
-    assert stat.S_IMODE((lab.folders.root / "nodes").stat().st_mode) == 0o700
+def test_a_board_finds_the_files_of_the_cards_boot_partition_and_its_own(ready: tuple[Bench, Served]) -> None:
+    bench, _ = ready
+    folder = bench.folders.tftp / "dc-a6-32-01-02-03"
+    names = {"dc-a6-32-01-02-03", "abcd1234"}
+    assert {entry.name for entry in folder.iterdir()} - names == set(fat.listing(bench.base, MIB))
+    assert {path.name for path in folder.iterdir() if not path.is_symlink()} == {"config.txt", "cmdline.txt"}
+    for name in ("start4.elf", "bcm2711-rpi-4-b.dtb", "overlays/disable-bt.dtbo", "vmlinuz", "config.txt"):
+        fat.read(bench.base, MIB, [name], bench.folder)
+        assert (folder / name).read_bytes() == (bench.folder / Path(name).name).read_bytes()
+    for line in (
+        "root=/dev/nfs",
+        "pibake.root=nfs",
+        "pibake.mac=dc:a6:32:01:02:03",
+        "pibake.ip=10.77.0.13/24",
+    ):
+        assert line in (folder / "cmdline.txt").read_text().split()
 
 
-def test_what_a_node_took_away_stays_away_until_it_is_renewed(lab: Lab) -> None:
-    lab.prepare()
-    secrets = lab.boot("node3") / "pibake-secrets.tar"
-    secrets.unlink()
-    lab.prepare()
-    assert not secrets.exists()
-    lab.change("node5, address: 10.77.0.15", "node5, address: 10.77.0.16")
-    lab.prepare()
-    assert secrets.exists(), "another seed: /etc/hosts has changed"
-    secrets.unlink()
-    (lab.boot("node3").parent / "state.img").write_bytes(b"used")
-    lab.prepare("node3")
-    assert secrets.exists()
-    assert (lab.boot("node3").parent / "state.img").stat().st_size == 16 << 30
+def test_links_are_relative_and_stay_in_the_tftp_folder_wherever_that_is(
+    ready: tuple[Bench, Served], tmp_path: Path
+) -> None:
+    bench, _ = ready
+    shutil.copytree(bench.folders.tftp, tmp_path / "moved", symlinks=True)
+    links = [path for path in (tmp_path / "moved").rglob("*") if path.is_symlink()]
+    assert len(links) > 40
+    for link in links:
+        assert not link.readlink().is_absolute()
+        assert link.resolve(strict=True).is_relative_to(tmp_path / "moved")
 
 
-def test_states_and_disks_look_large_and_are_small(lab: Lab) -> None:
-    served = lab.prepare()
-    state = lab.folders.node("node3") / "export/state.img"
-    assert state.stat().st_size == 16 << 30
-    assert fsys.used(state) < 8 << 20
-    subprocess.run(["e2fsck", "-fn", state], check=True, capture_output=True)
-    (disk,) = served.disks
-    assert disk.golden.parent == lab.folders.golden
-    assert disk.path.stat().st_mode & 0o777 == 0o600
-    subprocess.run(["qemu-img", "check", "-q", disk.path], check=True)
-    beside = [path for path in lab.folders.root.rglob("*") if "node3" in str(path) and path != state]
-    assert sum(path.lstat().st_blocks * 512 for path in beside) < 1 << 20
+def test_a_board_is_found_by_its_serial_and_its_mac_address_inside_of_its_own_folder_too(
+    ready: tuple[Bench, Served],
+) -> None:
+    tftp = ready[0].folders.tftp
+    for path in ("abcd1234", "dc-a6-32-01-02-03", "dc-a6-32-01-02-03/abcd1234", "abcd1234/dc-a6-32-01-02-03"):
+        assert "pibake.name=node3" in (tftp / path / "cmdline.txt").read_text()
+    # a Pi 3 has the end of its serial in its MAC address
+    assert "pibake.name=node5" in (tftp / "b8-27-eb-12-34-56/00123456/cmdline.txt").read_text()
 
 
-def test_a_node_stays_on_its_golden_image_until_it_is_renewed(lab: Lab) -> None:
-    first = lab.prepare()
-    assert first.behind == ()
-    hook = lab.folder / "hooks/mark"
-    hook.parent.mkdir()
-    hook.write_text("#!/bin/sh\nmkdir -p $PIBAKE_ROOT/etc && echo 1 > $PIBAKE_ROOT/etc/mark\n")
-    hook.chmod(0o755)
-    lab.change("users:", "defaults: {hooks: [mark]}\nusers:")
-    second = lab.prepare()
-    assert second.behind == ("node3", "node4")
-    assert second.boots["node3"].tftp == first.boots["node3"].tftp
-    third = lab.prepare("node3")
-    assert third.behind == ("node4",)
-    assert len(list(lab.folders.golden.glob("*.img"))) == 2
-    fourth = lab.prepare("node4")
-    assert fourth.behind == ()
-    assert [path.stem for path in lab.folders.golden.glob("*.img")] == [
-        fourth.boots["node4"].tftp.name.partition("-")[0]
-    ]
+def test_every_initramfs_is_the_bases_own_with_an_archive_behind_it(
+    ready: tuple[Bench, Served], tmp_path: Path
+) -> None:
+    bench, _ = ready
+    data = (bench.folders.tftp / "dc-a6-32-01-02-03/initrd.img").read_bytes()
+    out = unpacked(data, tmp_path)
+    assert (out / "init").read_text() == "#!/bin/sh\n"
+    assert (out / "scripts/local").read_text() == "# theirs\n"
+    for path, file in initramfs.scripts():
+        assert (out / path).read_bytes() == file.data
+        assert (out / path).stat().st_mode & 0o777 == file.mode
+    order = (out / f"pibake/modules/{wired.RELEASE}/order").read_text().split()
+    assert order == ["sunrpc", "nfs", "nfsv4", "overlay"]
+    assert all((out / f"pibake/modules/{wired.RELEASE}/{name}.ko").exists() for name in order)
+    assert not (out / "pibake/python").exists()
 
 
-def test_another_kind_of_root_is_a_new_beginning(lab: Lab) -> None:
-    lab.prepare()
-    lab.change("board: pi4}", "board: pi4, root: nbd}")
-    served = lab.prepare()
-    assert {disk.name for disk in served.disks} == {"node3", "node4"}
-    assert "pibake.root=nbd" in (lab.folders.tftp / FOLDER3 / "cmdline.txt").read_text()
+def test_with_a_disk_on_the_server_the_initramfs_has_what_attaches_it(
+    ready: tuple[Bench, Served], tmp_path: Path
+) -> None:
+    out = unpacked((ready[0].folders.tftp / "dc-a6-32-01-02-04/initrd.img").read_bytes(), tmp_path)
+    assert (out / f"pibake/modules/{wired.RELEASE}/order").read_text() == "nbd\n"
+    assert (out / "pibake/nbd/attach").stat().st_mode & 0o111
+    assert (out / "pibake/python/bin/python").exists()
 
 
-def test_no_board_ever_meets_half_a_folder(lab: Lab) -> None:
-    lab.prepare()
-    link = lab.folders.tftp / FOLDER3
-    stop, missed = threading.Event(), list[OSError]()
-
-    def read() -> None:
-        while not stop.is_set():
-            for name in ("cmdline.txt", "start4.elf"):
-                try:
-                    (link / name).open("rb").close()
-                except OSError as error:
-                    missed.append(error)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    lab.change("10.77.0.13", "10.77.0.23")
-    for address in ("10.77.0.24", "10.77.0.25", "10.77.0.26"):
-        lab.prepare()
-        previous = lab.source.read_text().split("node3, address: ")[1].split(",")[0]
-        lab.change(previous, address)
-    stop.set()
-    reader.join()
-    assert missed == []
-
-
-def test_who_cannot_boot_from_the_wire_is_told_apart(lab: Lab) -> None:
-    ((hostname, reason),) = lab.prepare().left_out
-    assert hostname == "node5"
-    assert "`mac`" in reason
-    lab.source.write_text(
-        CLUSTER.split("  - {hostname: node3", maxsplit=1)[0] + "  - {hostname: node5, address: 10.77.0.15}\n"
+def test_the_seed_is_that_of_the_card_but_for_what_is_another_way_on_the_wire(
+    ready: tuple[Bench, Served],
+) -> None:
+    bench, _ = ready
+    written = bench.write(NODE3, NODE4, NODE5, CARD)
+    (card,) = compositions(written, [written.node("node3")], cache=bench.cache, progress=Silent())
+    on_card = {path: file.data.decode() for path, file in card.seed.tree if path != "pibake-secrets.tar"}
+    on_wire = {path.name: path.read_text() for path in bench.boot("node3").iterdir() if path.suffix != ".tar"}
+    assert set(on_wire) == set(on_card)
+    assert on_card["network-config"] == on_wire["network-config"].replace(
+        "    # the root file system is behind it\n    critical: true\n", ""
     )
-    with pytest.raises(PibakeError, match="no node of lab can boot from the wire; of node5"):
-        lab.prepare()
+    ours, theirs = (set(text["user-data"].splitlines()) for text in (on_wire, on_card))
+    assert {line.partition(":")[0] for line in ours - theirs} <= {"growpart", "resize_rootfs", "    content"}
+    secrets = bench.boot("node3") / "pibake-secrets.tar"
+    assert b"$6$saltsalt$" in secrets.read_bytes()
 
 
-def test_updates_of_an_eeprom_are_offered_to_boards_that_have_it(lab: Lab) -> None:
-    update = lab.folders.eeprom("eeprom-2711")
-    Tree({"pieeprom.upd": File(b"update")}).write(update)
-    lab.prepare()
-    assert (lab.folders.tftp / FOLDER3 / "pieeprom.upd").read_bytes() == b"update"
-    assert not (lab.folders.tftp / FOLDER4 / "pieeprom.upd").exists()
+def test_a_state_is_a_clean_ext4_that_takes_little_of_the_disk_and_needs_no_more_zeros(
+    ready: tuple[Bench, Served],
+) -> None:
+    image = ready[0].folders.node("node3") / "export/state.img"
+    assert image.stat().st_size == 16384 * MIB
+    assert used(image) < 8 * MIB
+    tool("e2fsck", "-fn", image)
+    groups = [
+        line
+        for line in tool("dumpe2fs", image).decode().splitlines()
+        if line.startswith("Group ") and "csum" in line
+    ]
+    assert len(groups) == 128
+    assert all("ITABLE_ZEROED" in line for line in groups)
+
+
+def test_the_size_of_a_state_is_that_of_cluster_yaml(bench: Bench) -> None:
+    bench.prepare(NODE3, more="netboot: {disk: 4GiB}\n")
+    assert (bench.folders.node("node3") / "export/state.img").stat().st_size == 4096 * MIB
+
+
+def test_a_node_takes_less_than_a_mebibyte_beside_its_state(ready: tuple[Bench, Served]) -> None:
+    bench, _ = ready
+    for name in ("node3", "node4", "node5"):
+        state = used(bench.folders.node(name) / "export/state.img")
+        (links,) = (bench.folders.tftp / ".nodes").glob(f"{name}-*")
+        assert used(bench.folders.node(name)) - state + used(links) < MIB, name
+
+
+def test_a_disk_is_sound_and_lies_over_the_golden_image_that_stays(ready: tuple[Bench, Served]) -> None:
+    bench, served = ready
+    disk = bench.folders.node("node4") / "disk.qcow2"
+    tool("qemu-img", "check", disk)
+    about = json.loads(tool("qemu-img", "info", "--output=json", disk))
+    assert about["virtual-size"] == 16384 * MIB
+    (image,) = bench.folders.golden.glob("*.img")
+    assert about["full-backing-filename"] == str(image)
+    assert [(one.name, one.path, one.golden) for one in served.disks] == [("node4", disk, image)]
+
+
+def test_secrets_are_closed_to_everybody_else_and_what_boards_load_is_open(
+    ready: tuple[Bench, Served],
+) -> None:
+    bench, _ = ready
+
+    def mode(path: Path) -> int:
+        return path.stat().st_mode & 0o777
+
+    root = bench.folders.root
+    assert mode(root / "nodes") == 0o700
+    assert mode(root / "run") == 0o700
+    assert mode(bench.boot("node3") / "pibake-secrets.tar") == 0o600
+    assert mode(bench.folders.node("node3") / "export/state.img") == 0o600
+    assert mode(bench.folders.node("node4") / "disk.qcow2") == 0o600
+    for path in (bench.folders.tftp, *bench.folders.tftp.rglob("*")):
+        assert mode(path) & 0o444 == 0o444, path
+        assert path.is_file() or mode(path) & 0o555 == 0o555, path
+
+
+def test_nodes_that_cannot_are_left_out_with_the_reason(ready: tuple[Bench, Served]) -> None:
+    _, served = ready
+    assert [client.hostname for client in served.clients] == ["node3", "node4", "node5"]
+    ((name, reason),) = served.left_out
+    assert name == "card"
+    assert "neither its `mac` nor its `serial`" in reason
+
+
+def test_where_no_node_can_the_first_says_why(bench: Bench) -> None:
+    with pytest.raises(
+        PibakeError, match="no node of lab can boot from the wire; of card: neither"
+    ) as caught:
+        bench.prepare(CARD)
+    assert "`mac` or `serial`" in caught.value.hint
+
+
+def test_what_is_ready_is_left_alone(bench: Bench) -> None:
+    def stamps() -> dict[Path, int]:
+        return {
+            path: path.lstat().st_mtime_ns
+            for path in bench.folders.root.rglob("*")
+            if not path.is_symlink() and path.is_file()
+        }
+
+    bench.prepare(NODE3, NODE4)
+    before = stamps()
+    bench.prepare(NODE3, NODE4)
+    changed = {path.name for path, stamp in stamps().items() if before[path] != stamp}
+    assert changed <= {"serve.holder"}
+
+
+def test_secrets_that_a_node_took_away_stay_away_until_it_is_started_anew(bench: Bench) -> None:
+    bench.prepare(NODE3, NODE4)
+    secrets = bench.boot("node3") / "pibake-secrets.tar"
+    secrets.unlink()
+    state = bench.folders.node("node3") / "export/state.img"
+    state.write_bytes(b"used")
+    bench.prepare(NODE3, NODE4)
+    assert not secrets.exists()
+    assert state.read_bytes() == b"used"
+    bench.prepare(NODE3, NODE4, renew=("node3.lab.example",))
+    assert secrets.exists()
+    assert state.stat().st_size == 16384 * MIB
+
+
+def test_another_seed_comes_to_the_node_with_its_secrets_and_its_state_stays(bench: Bench) -> None:
+    bench.prepare(NODE3)
+    before = (bench.boot("node3") / "meta-data").read_text()
+    (bench.boot("node3") / "pibake-secrets.tar").unlink()
+    (bench.boot("node3") / "left").touch()
+    state = bench.folders.node("node3") / "export/state.img"
+    state.write_bytes(b"used")
+    bench.prepare(NODE3.replace("}", ", timezone: Europe/Berlin}"))
+    assert (bench.boot("node3") / "meta-data").read_text() != before
+    assert (bench.boot("node3") / "pibake-secrets.tar").exists()
+    assert not (bench.boot("node3") / "left").exists()
+    assert state.read_bytes() == b"used"
+
+
+@pytest.mark.parametrize("which", [NODE3, NODE4], ids=["nfs", "nbd"])
+def test_a_node_stays_on_its_golden_image_until_it_is_started_anew(bench: Bench, which: str) -> None:
+    name = which[11:16]
+    bench.prepare(which)
+    (first,) = bench.folders.golden.glob("*.img")
+    cached = next((bench.cache.root / "images").rglob(f"{bench.digest}.img"))
+    assert first.stat().st_ino == cached.stat().st_ino or first.read_bytes() == cached.read_bytes()
+    bench.other_base()
+    served = bench.prepare(which)
+    assert served.behind == (name,)
+    assert served.boots[name].tftp.name.startswith(first.stem)
+    assert list(bench.folders.golden.glob("*.img")) == [first]
+    served = bench.prepare(which, renew=(name,))
+    assert served.behind == ()
+    (second,) = bench.folders.golden.glob("*.img")
+    assert second.stem == bench.digest[:16] != first.stem
+    assert [path.name[:16] for path in (bench.folders.tftp / ".golden").iterdir()] == [second.stem]
+
+
+def test_the_golden_image_below_a_node_that_is_not_served_for_a_while_is_kept(bench: Bench) -> None:
+    bench.prepare(NODE3, NODE4)
+    (first,) = bench.folders.golden.glob("*.img")
+    bench.other_base()
+    bench.prepare(NODE3, renew=("node3",))
+    assert first.exists()
+    served = bench.prepare(NODE3, NODE4)
+    assert served.behind == ("node4",)
+    tool("qemu-img", "check", bench.folders.node("node4") / "disk.qcow2")
+    assert served.disks[0].golden == first
+
+
+def test_a_node_may_go_from_one_kind_of_root_to_the_other_and_back_to_what_it_had(bench: Bench) -> None:
+    on_nbd = NODE3.replace("}", ", root: nbd}")
+    bench.prepare(NODE3)
+    state = bench.folders.node("node3") / "export/state.img"
+    state.write_bytes(b"used")
+    served = bench.prepare(on_nbd)
+    assert [one.name for one in served.disks] == ["node3"]
+    assert "pibake.root=nbd" in (bench.folders.tftp / "abcd1234/cmdline.txt").read_text().split()
+    disk = (bench.folders.node("node3") / "disk.qcow2").stat()
+    served = bench.prepare(NODE3)
+    assert served.disks == ()
+    assert "pibake.root=nfs" in (bench.folders.tftp / "abcd1234/cmdline.txt").read_text().split()
+    assert state.read_bytes() == b"used"
+    bench.other_base()
+    served = bench.prepare(on_nbd)
+    assert served.behind == ("node3",)
+    after = (bench.folders.node("node3") / "disk.qcow2").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (disk.st_ino, disk.st_mtime_ns)
+
+
+def test_a_disk_that_was_removed_is_made_anew_over_the_newest_golden_image(bench: Bench) -> None:
+    bench.prepare(NODE4)
+    delete(bench.folders.node("node4") / "disk.qcow2")
+    bench.other_base()
+    served = bench.prepare(NODE4)
+    assert served.behind == ()
+    about = json.loads(tool("qemu-img", "info", "--output=json", bench.folders.node("node4") / "disk.qcow2"))
+    assert about["full-backing-filename"].endswith(f"/netboot/golden/{bench.digest[:16]}.img")
+
+
+def test_what_is_noted_of_a_disk_is_what_it_was_made_with(bench: Bench) -> None:
+    bench.prepare(NODE4)
+    manifest = bench.folders.node("node4") / "manifest.json"
+    before = manifest.read_text()
+    bench.prepare(NODE4.replace("}", ", timezone: Europe/Berlin}"))
+    assert manifest.read_text() == before
+
+
+def test_a_boards_folder_is_there_at_every_moment_while_it_changes(bench: Bench) -> None:
+    served = bench.prepare(NODE3)
+    written = bench.write(NODE3)
+    (card,) = compositions(written, [written.node("node3")], cache=bench.cache, progress=Silent())
+    image = golden.known(bench.digest[:16], "nfs", bench.folders)
+    assert image
+    folder, lacking, done = bench.folders.tftp / "abcd1234", list[str](), threading.Event()
+    names = ("config.txt", "cmdline.txt", "abcd1234/vmlinuz", "overlays/disable-bt.dtbo")
+
+    def look() -> None:
+        while not done.is_set():
+            lacking.extend(name for name in names if not (folder / name).exists())
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for number in range(20, 80):
+        client = replace(served.clients[0], address=IPv4Address(f"10.77.0.{number}"))
+        node.offer(client, card.seed, image, SITE, bench.folders)
+    done.set()
+    reader.join()
+    assert lacking == []
+    assert "pibake.ip=10.77.0.79/24" in (folder / "cmdline.txt").read_text().split()
+    assert len(list((bench.folders.tftp / ".nodes").iterdir())) <= 2
+
+
+def test_who_is_to_be_started_anew_has_to_be_on_the_wire(bench: Bench) -> None:
+    with pytest.raises(PibakeError, match="no node nod3") as caught:
+        bench.prepare(NODE3, CARD, renew=("nod3",))
+    assert "node3" in caught.value.hint
+    with pytest.raises(PibakeError, match="card boots from a card only: neither"):
+        bench.prepare(NODE3, CARD, renew=("card",))
+
+
+def test_a_name_that_is_no_nodes_any_more_is_taken_out_of_the_tftp_folder(bench: Bench) -> None:
+    bench.prepare(NODE3, NODE4)
+    (bench.folders.tftp / "shimaa64.efi").touch()
+    bench.prepare(NODE3.replace("01:02:03", "01:02:99"))
+    names = {"dc-a6-32-01-02-99", "abcd1234", "shimaa64.efi", ".nodes", ".golden"}
+    assert {path.name for path in bench.folders.tftp.iterdir()} == names
+    (folder,) = (bench.folders.tftp / ".nodes").iterdir()
+    assert folder.name.startswith("node3-")
+    assert bench.folders.node("node4").exists()
+
+
+@pytest.mark.parametrize(
+    ("layout", "changes", "why"),
+    [
+        ("raspios-bookworm", {}, "network-manager would take the network down under it"),
+        ("debian-13", {"usr/bin/python3.13": None, "usr/bin/python3": None}, "it has no Python 3"),
+        (
+            "debian-13",
+            {f"usr/lib/modules/{wired.RELEASE}/modules.dep": "kernel/nfsv4.ko:\n"},
+            f"the kernel {wired.RELEASE} has no module overlay",
+        ),
+    ],
+)
+def test_a_base_that_cannot_have_its_root_on_the_wire_is_refused_with_the_node_and_the_reason(
+    bench: Bench, layout: str, changes: dict[str, layouts.Content | None], why: str
+) -> None:
+    bench.base, bench.digest = wired.base(bench.folder / "base.img", layout=layout, root=changes)
+    with pytest.raises(PibakeError, match=re.escape(why)) as caught:
+        bench.prepare(NODE3)
+    assert caught.value.subject == "node3"
+    assert caught.value.hint
+
+
+def test_a_base_without_an_initramfs_is_refused(bench: Bench) -> None:
+    config_txt = "[all]\narm_64bit=1\nkernel=vmlinuz\ncmdline=cmdline.txt\nupstream_kernel=1\n"
+    boot = {"config.txt": config_txt, "initrd.img": None}
+    bench.base, bench.digest = wired.base(bench.folder / "base.img", boot=boot)
+    with pytest.raises(PibakeError, match="boots without an initramfs") as caught:
+        bench.prepare(NODE3)
+    assert caught.value.subject == "node3"

@@ -146,8 +146,11 @@ def _ready(image: Path, base: Base, system: System, kind: str, folders: Folders)
             files.mkdir()
             _fill(files, image, system, scripts, kind)
             files.rename(tftp)
+    # what is laid over the image refers to the name that stays when the cache's goes
     on = Ground(
-        base, system, {name: (tftp / name).read_text("utf-8") for name in (system.config, *system.cmdlines)}
+        replace(base, image=image),
+        system,
+        {name: (tftp / name).read_text("utf-8") for name in (system.config, *system.cmdlines)},
     )
     return Golden(Root(image.stem, part.start, system.boot), on, tftp)
 

@@ -17,7 +17,7 @@ from pibake.run import run
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pibake.netboot.values import Client, Site
@@ -34,19 +34,26 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Own:
-    """What a node boots from, by the record beside its files: its golden image's name, its seed, and its kind of root."""
+    """What a node boots from with one kind of root, by the record beside its files: its golden image's name, and its seed."""
 
     golden: str
     instance_id: str
-    root: str
 
 
-def recorded(hostname: str, folders: Folders) -> Own | None:
-    """Return what a node boots from since it was first served; None before."""
-    record = load(folders.node(hostname) / RECORD)
-    if not record:
-        return None
-    return Own(record["golden"], record["instance_id"], record["root"])
+def recorded(hostname: str, root: str, folders: Folders) -> Own | None:
+    """Return what a node boots from since it was first served with this kind of root; None before."""
+    folder = folders.node(hostname)
+    record = load(folder / RECORD).get(root)
+    return Own(**record) if record and (root == "nfs" or (folder / DISK).exists()) else None
+
+
+def goldens(folders: Folders) -> set[str]:
+    """Return the names of all golden images that nodes' own files lie over, also those of nodes that are not served now."""
+    return {
+        own["golden"]
+        for record in (folders.root / "nodes").glob(f"*/{RECORD}")
+        for own in load(record).values()
+    }
 
 
 def place(client: Client, seed: Seed, golden: Golden, disk: int, folders: Folders) -> None:
@@ -65,20 +72,15 @@ def place(client: Client, seed: Seed, golden: Golden, disk: int, folders: Folder
     export = folder / "export"
     boot = export / "boot"
     boot.mkdir(parents=True, exist_ok=True)
-    before = recorded(client.hostname, folders)
-    if before is None or before.instance_id != seed.instance_id or before.golden != golden.root.name:
+    now = Own(golden.root.name, seed.instance_id)
+    if recorded(client.hostname, "nfs", folders) != now:
         for old in boot.iterdir():
             delete(old)
         for path, file in seed.tree:
             _write(boot / path, file.data, file.mode)
     if client.state == "server":
         _state(export / "state.img", disk, folders)
-    note(folder / RECORD, vars(Own(golden.root.name, seed.instance_id, client.root)))
-
-
-def has_disk(client: Client, folders: Folders) -> bool:
-    """Tell whether a node has its disk."""
-    return (folders.node(client.hostname) / DISK).exists()
+    _record(folder, "nfs", now)
 
 
 def place_disk(client: Client, composed: Composed, golden: Golden, folders: Folders) -> None:
@@ -90,7 +92,11 @@ def place_disk(client: Client, composed: Composed, golden: Golden, folders: Fold
     qcow2.write(replace(composed.image, base=golden.on.base.image), part)
     part.chmod(0o600)
     part.replace(folder / DISK)
-    note(folder / RECORD, vars(Own(golden.root.name, composed.seed.instance_id, client.root)))
+    _record(folder, "nbd", Own(golden.root.name, composed.seed.instance_id))
+
+
+def _record(folder: Path, root: str, own: Own) -> None:
+    note(folder / RECORD, {**load(folder / RECORD), root: vars(own)})
 
 
 def note(path: Path, value: Mapping[str, Any]) -> None:
@@ -129,6 +135,18 @@ def offer(client: Client, seed: Seed, golden: Golden, site: Site, folders: Folde
         if old != target:
             delete(old)
     return own
+
+
+def withdraw(clients: Sequence[Client], folders: Folders) -> None:
+    """Remove the TFTP folders of nodes that are not served any more, and names by which none of these is known."""
+    names = {name for client in clients for name in (client.serial, client.mac.replace(":", "-"))}
+    for link in folders.tftp.iterdir():
+        if link.is_symlink() and link.name not in names:
+            delete(link)
+    hostnames = {client.hostname for client in clients}
+    for folder in (folders.tftp / ".nodes").iterdir():
+        if folder.name.rpartition("-")[0] not in hostnames:
+            delete(folder)
 
 
 def _own(client: Client, seed: Seed, golden: Golden, site: Site) -> Tree:
@@ -189,21 +207,14 @@ def _state(image: Path, size: int, folders: Folders) -> None:
         delete(part)
         with part.open("wb") as file:
             file.truncate(size * MIB)
-        # what is not written now is zeros, which a new file is full of
+        # a new file is full of zeros: nothing is written now, nor by the node's kernel later
+        zeroed = ["-E", "assume_storage_prezeroed=1,nodiscard"]
         run(
-            [
-                "mkfs.ext4",
-                "-q",
-                "-F",
-                "-L",
-                "pibake-state",
-                "-E",
-                "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
-                part,
-            ],
+            ["mkfs.ext4", "-q", "-F", "-L", "pibake-state", *zeroed, part],
             why="make the file system of nodes' own files",
         )
         part.replace(template)
     part = image.with_name(f".{image.name}.part")
     run(["cp", "--sparse=always", "--reflink=auto", template, part], why="make a node's own files")
+    part.chmod(0o600)  # the node's programs see it, too
     part.replace(image)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pibake.plan import NodePlan, Plan
     from pibake.progress import Progress
     from pibake.secret import Secret
+    from pibake.seed import Seed
     from pibake.serve.folders import Folders
     from pibake.serve.golden import Golden
 
@@ -76,20 +77,26 @@ def prepare(
         renew: hostnames of nodes to start anew, on the golden image that cluster.yaml leads to now.
 
     Raises:
-        PibakeError: no node can boot from the wire, or anything that failed, about the node it failed on.
+        PibakeError: no node can boot from the wire, one to start anew is none of these, or anything that failed, about
+            the node it failed on.
     """
     clients, left_out = wired(plan)
     names = {client.hostname for client in clients}
+    anew = {plan.node(name).hostname for name in renew}
+    if strange := anew - names:
+        name = min(strange)
+        raise PibakeError(f"{name} boots from a card only: {dict(left_out)[name]}", "flash its card anew")
     chosen = [_wired(node, site) for node in plan.nodes if node.hostname in names]
     folders.make()
     job, found = nodes.prepare(plan, chosen, cache, progress, chosen[0].wire.disk << 20)
     placing, placed = _Placing(job, site, folders), []
     for node in chosen:
         with about(node.hostname):
-            if node.hostname in renew:
+            if node.hostname in anew:
                 delete(folders.node(node.hostname))
             placed.append(placing.place(node, found[node.hostname]))
-    goldens.clean({one.golden.root.name for one in placed}, folders)
+    own.withdraw(clients, folders)
+    goldens.clean(own.goldens(folders), folders)
     uefi = _uefi(placed, folders, cache, progress)
     return Served(
         site,
@@ -168,12 +175,17 @@ class _Placed:
 
 @dataclass
 class _Placing:
-    """Puts what is the nodes' own in place; `newest` holds the golden images got ready so far, by digest and kind of root."""
+    """Puts what is the nodes' own in place.
+
+    `newest` holds the golden images got ready so far, and `kept` those that nodes are on already, by digest or name and
+    kind of root.
+    """
 
     job: Job
     site: Site
     folders: Folders
     newest: dict[tuple[str, str], Golden] = field(default_factory=dict)
+    kept: dict[tuple[str, str], Golden | None] = field(default_factory=dict)
 
     def place(self, node: NodePlan, on: Ground) -> _Placed:
         """Place one node."""
@@ -185,22 +197,29 @@ class _Placing:
             on_wire = replace(golden.on, system=replace(golden.on.system, growth=Growth.NONE))
             seed = nodes.render_seed(node, on_wire, 0, self.job, epoch)
             own.place(client, seed, golden, node.wire.disk, self.folders)
+            self.describe(node, golden, seed, epoch)
         else:
             seed = nodes.render_seed(node, golden.on, 0, self.job, epoch)
-            if not own.has_disk(client, self.folders):
+            if own.recorded(node.hostname, "nbd", self.folders) is None:
                 own.place_disk(client, nodes.compose_node(node, on, self.job), golden, self.folders)
+                self.describe(node, golden, seed, epoch)
         files = own.offer(client, seed, golden, self.site, self.folders)
+        return _Placed(golden, on, Boot(client, golden.tftp, files, epoch))
+
+    def describe(self, node: NodePlan, golden: Golden, seed: Seed, epoch: int) -> None:
+        """Note what has gone into a node; a disk keeps the seed it was made with."""
         manifest = nodes.described(node, golden.on, seed, epoch, self.job)
         own.note(self.folders.node(node.hostname) / own.MANIFEST, manifest)
-        return _Placed(golden, on, Boot(client, golden.tftp, files, epoch))
 
     def golden(self, node: NodePlan, on: Ground) -> Golden:
         """Return the golden image a node's own files lie over, or the newest if it has none yet."""
         root = node.wire.root
-        before = own.recorded(node.hostname, self.folders)
-        kept = goldens.known(before.golden, root, self.folders) if before and before.root == root else None
-        if kept is not None:
-            return kept
+        before = own.recorded(node.hostname, root, self.folders)
+        if before:
+            if (before.golden, root) not in self.kept:
+                self.kept[before.golden, root] = goldens.known(before.golden, root, self.folders)
+            if kept := self.kept[before.golden, root]:
+                return kept
         if (on.base.sha256, root) not in self.newest:
             self.newest[on.base.sha256, root] = goldens.golden(on, root, self.folders)
         return self.newest[on.base.sha256, root]
