@@ -76,7 +76,7 @@ def golden(on: Ground, kind: str, folders: Folders) -> Golden:
         _link(on.base.image, image)
     record = image.with_suffix(".json")
     store(record, {**_record(on.base), "system": on.system.to_json()})
-    return _ready(image, replace(on.base, image=image), on.system, kind, folders)
+    return _ready(image, on.base, on.system, kind, folders)
 
 
 def known(name: str, kind: str, folders: Folders) -> Golden | None:
