@@ -92,6 +92,10 @@ test-vendors: setup ## Check lists and signatures on the vendors' real sites; PI
 bench: setup ## Print the speed figures, each beside its floor or peer
 	$(BIN)/python bench/bench.py
 
+.PHONY: bench-wire
+bench-wire: setup ## Print the speed figures of netboot, each beside its floor or peer (needs root)
+	$(BIN)/python -m bench.wire
+
 .PHONY: format
 format: setup ## Format the sources
 	$(BIN)/ruff check --fix

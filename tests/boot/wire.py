@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.net.lab import BRIDGE, CLONE_NEWNET, Lab, inside, ip, lab
+from tests.net.lab import CLONE_NEWNET, Lab, inside, ip, lab
 
 from pibake import health, vm
 from pibake.probe.play import play
@@ -70,6 +70,8 @@ class Wire:
     stack: ExitStack
     said: list[str] = field(default_factory=list)
     child: subprocess.Popen[str] | None = None
+    server: str = SERVER
+    address: str = "10.77.0.13"
 
     @property
     def netboot(self) -> Path:
@@ -94,6 +96,17 @@ class Wire:
         for line in self.child.stdout:
             self.said.append(line)
             if line.startswith("serving"):
+                return
+        raise AssertionError("".join(self.said))
+
+    def follows(self) -> None:
+        """Wait until a changed cluster.yaml is served."""
+        assert self.child
+        assert self.child.stdout
+        for line in self.child.stdout:
+            self.said.append(line)
+            if "was changed" in line:
+                assert "is served as it is now" in line, line
                 return
         raise AssertionError("".join(self.said))
 
@@ -124,7 +137,17 @@ class Wire:
         return result
 
     @contextmanager
-    def machine(self, result: Result) -> Iterator[vm.Machine]:
+    def tap(self) -> Iterator[str]:
+        """A place at the bridge for a machine."""
+        ip("-n", self.lab.server, "tuntap", "add", TAP, "mode", "tap")
+        ip("-n", self.lab.server, "link", "set", TAP, "master", self.lab.bridge, "up")
+        try:
+            yield TAP
+        finally:
+            ip("-n", self.lab.server, "link", "delete", TAP)
+
+    @contextmanager
+    def machine(self, result: Result, disk: Path | None = None) -> Iterator[vm.Machine]:
         """Go on from what a board has loaded, with its MAC address at its place on the bridge."""
         work = Path(self.stack.enter_context(temporary(self.folder)))
         assert result.kernel
@@ -141,13 +164,8 @@ class Wire:
             "initramfs": str(initramfs),
             "cmdline": " ".join([*ours, *WIPE, "console=ttyAMA0", *kept]),
         }
-        ip("-n", self.lab.server, "tuntap", "add", TAP, "mode", "tap")
-        ip("-n", self.lab.server, "link", "set", TAP, "master", BRIDGE, "up")
-        try:
-            with vm.running(work, files, manifest["node"], tap=TAP) as machine:
-                yield machine
-        finally:
-            ip("-n", self.lab.server, "link", "delete", TAP)
+        with self.tap() as tap, vm.running(work, files, manifest["node"], disk_file=disk, tap=tap) as machine:
+            yield machine
 
     def report(self, machine: vm.Machine, timeout: float = 420) -> dict[str, Any]:
         """Wait for the machine's report."""
@@ -170,13 +188,17 @@ class Wire:
             f"UserKnownHostsFile={self.folder / 'known_hosts'}",
         ]
         done = subprocess.run(
-            [*argv, "ops@10.77.0.13", command], capture_output=True, text=True, check=False, timeout=timeout
+            [*argv, f"ops@{self.address}", command],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def status(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{SERVER}:8069/status", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.server}:8069/status", timeout=10) as answer:
             return dict(json.load(answer))
 
     @property

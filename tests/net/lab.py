@@ -61,6 +61,7 @@ class Lab:
     server: str
     stack: ExitStack
     names: Iterator[int] = field(default_factory=itertools.count)
+    bridge: str = BRIDGE
 
     def seat(self, mac: str, address: str = "") -> Seat:
         """Plug a port with this MAC address in."""
@@ -70,7 +71,7 @@ class Lab:
         port = f"port{number}"
         peer = ("peer", "name", port, "netns", self.server)
         ip("link", "add", "eth0", "netns", namespace, "address", mac, "type", "veth", *peer)
-        ip("-n", self.server, "link", "set", port, "master", BRIDGE, "up")
+        ip("-n", self.server, "link", "set", port, "master", self.bridge, "up")
         if address:
             ip("-n", namespace, "address", "add", address, "dev", "eth0")
             ip("-n", namespace, "link", "set", "eth0", "up")

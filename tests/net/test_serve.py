@@ -399,12 +399,12 @@ def test_a_host_outside_of_the_subnet_is_told_how_to_get_into_it(on: Ground, tmp
     with serving(tmp_path, on, "10.99.0.1/24") as one:
         one.write(*lines(boards(["pi4"])))
         for interface, why in (
-            (BRIDGE, f"{BRIDGE} has no address in it"),
+            (BRIDGE, f"{BRIDGE} has none in it"),
             ("eth7", "no interface eth7 here has an address"),
         ):
             done = one.run("--check", "--interface", interface)
             assert done.returncode == 1
-            assert f"an interface in {SUBNET}.0/24, the nodes' subnet, and {why}" in done.stderr
+            assert f"an address in {SUBNET}.0/24, the nodes' subnet, and {why}" in done.stderr
             assert f"ip address add {SUBNET}.1/24 dev {interface}" in done.stderr
         ip("-n", one.lab.server, "address", "add", f"{ADDRESS}/24", "dev", BRIDGE)
         ip("-n", one.lab.server, "address", "add", "10.98.0.1/24", "dev", BRIDGE)

@@ -146,7 +146,6 @@ def test_the_newest_bootloader_of_the_package_is_taken(desk: Path) -> None:
         (["--eeprom", "2711/pieeprom-2026-05-17.bin", "--order", "0xf8"], "is no boot order"),
         (["--eeprom", "2711/pieeprom-2026-05-17.bin", "--http", "https://x/y"], "is no address"),
         (["--eeprom", "2711/pieeprom-2026-05-17.bin", "--set", "A"], "write it like TFTP_PREFIX=2"),
-        (["--eeprom", "2711/pieeprom-2026-05-17.bin", "--tftp", "nowhere"], "there is no folder nowhere"),
         (["--eeprom", "2711/pieeprom-2026-05-17.bin", "--set", "X=" + "x" * 4076], "there is room for 4076"),
     ],
 )

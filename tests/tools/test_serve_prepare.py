@@ -444,10 +444,23 @@ def test_a_base_that_cannot_have_its_root_on_the_wire_is_refused_with_the_node_a
     bench: Bench, layout: str, changes: dict[str, layouts.Content | None], why: str
 ) -> None:
     bench.base, bench.digest = wired.base(bench.folder / "base.img", layout=layout, root=changes)
+    node = NODE3.replace("}", ", root: nbd}") if "Python" in why else NODE3
     with pytest.raises(PibakeError, match=re.escape(why)) as caught:
-        bench.prepare(NODE3)
+        bench.prepare(node)
     assert caught.value.subject == "node3"
     assert caught.value.hint
+
+
+def test_updates_of_an_eeprom_are_offered_to_the_boards_that_have_it(bench: Bench) -> None:
+    update = bench.folders.eeprom("eeprom-2711")
+    update.mkdir(parents=True)
+    (update / "pieeprom.upd").write_bytes(b"update")
+    served = bench.prepare(NODE3, NODE5)
+    offered = {
+        client.hostname: bench.folders.tftp / client.folder / "pieeprom.upd" for client in served.clients
+    }
+    assert offered["node3"].read_bytes() == b"update"
+    assert not offered["node5"].exists()
 
 
 def test_a_base_without_an_initramfs_is_refused(bench: Bench) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import ipaddress
-import json
 import tarfile
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 from tests.seeding import on
 
 from pibake.errors import PibakeError
-from pibake.plan import NodePlan, User, Wire
+from pibake.plan import NodePlan, User
 from pibake.seed import CGROUP_FLAGS, LARGEST_FILES, Seed, kernel_cmdline, seed
 from pibake.tree import File, Tree
 
@@ -123,25 +122,6 @@ def test_a_known_mac_address_names_the_port(node: Make) -> None:
     subject = node()
     subject = node(link=dataclasses.replace(subject.link, mac="dc:a6:32:01:02:03"))
     assert network(subject)["ethernets"]["wired"]["match"] == {"macaddress": "dc:a6:32:01:02:03"}
-
-
-@pytest.mark.parametrize("root", ["nfs", "nbd"])
-def test_on_the_wire_the_network_stays_up_below_the_root(node: Make, root: str) -> None:
-    wired = node(wired=True, wire=Wire(root=root))
-    assert network(wired)["ethernets"]["wired"].pop("critical") is True
-    assert "critical" not in network(node(wire=Wire(root=root)))["ethernets"]["wired"]
-
-
-def test_on_the_wire_only_a_disk_of_the_nodes_own_is_enlarged(node: Make) -> None:
-    shared = user_data(node(wired=True))
-    assert (shared["growpart"], shared["resize_rootfs"]) == ({"mode": "off"}, False)
-    for other in (node(wired=True, wire=Wire(root="nbd")), node()):
-        assert not {"growpart", "resize_rootfs"} & user_data(other).keys()
-
-
-def test_on_the_wire_a_node_tells_its_server_how_far_it_has_come(node: Make) -> None:
-    told = json.loads(files(node(wired=True, report="http://10.77.0.1:8069/report"))["/etc/pibake/node.json"])
-    assert told["phone_home"] == "http://10.77.0.1:8069/report"
 
 
 def test_with_a_vlan_the_address_is_on_the_vlan_and_not_on_the_port(node: Make) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Examples:
   pibake eeprom-card --eeprom pieeprom-2026-05-17.bin
   pibake eeprom-card --chip 2712 --http http://192.168.10.2:8069/pi
-  pibake eeprom-card --eeprom pieeprom.bin --set TFTP_PREFIX=2 --tftp netboot/tftp/dc-a6-32-01-02-03
+  pibake eeprom-card --eeprom pieeprom.bin --set TFTP_PREFIX=2 --tftp netboot/eeprom/2711
   pibake flash eeprom-2711.img /dev/sdX"""
 )
 @click.option("--eeprom", "image", type=click.Path(path_type=Path), metavar="FILE",
@@ -37,7 +37,7 @@ Examples:
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
               help="The card's image  [default: eeprom-CHIP.img]")  # fmt: skip
 @click.option("--tftp", type=click.Path(path_type=Path), metavar="DIR",
-              help="No card: put what boards update themselves from into this TFTP folder.")  # fmt: skip
+              help="No card: put what boards update themselves from into this folder; `pibake serve` serves netboot/eeprom/CHIP.")  # fmt: skip
 @config_option
 @age_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -74,8 +74,6 @@ def eeprom_card(
     made = bootconf.configured(found.image, new, public)
     now = int(time.time())
     if tftp is not None:
-        if not tftp.is_dir():
-            raise PibakeError(f"there is no folder {tftp}", "name a board's folder below the root of TFTP")
         cards.update(made, now).write(tftp)
         written = [tftp / "pieeprom.upd", tftp / "pieeprom.sig"]
     else:

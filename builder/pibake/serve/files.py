@@ -57,7 +57,7 @@ class Files:
     boots: Mapping[str, Boot]
     folders: Folders
     key: Secret | None
-    _known: dict[str, tuple[Boot, Ramdisk]] = field(default_factory=dict)
+    _known: dict[str, Ramdisk] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, peer: IPv4Address, path: str) -> Path | bytes | Stream | None:
@@ -76,19 +76,14 @@ class Files:
         boot = self._whose(peer)
         if boot is None or self.key is None:
             return None
-        disk = self._ramdisk(boot)
-        return Stream(disk) if name == IMAGE else disk.sig(self.key, int(time.time())).encode()
-
-    def _ramdisk(self, boot: Boot) -> Ramdisk:
-        """Return a node's boot image, composed once."""
         with self._lock:
-            known, disk = self._known.get(boot.client.hostname, (None, None))
-            if disk is None or known != boot:
+            key = f"{boot.tftp.name} {boot.own.digest()}"
+            if key not in self._known:
                 shared = boot.tftp.parent / f"{boot.tftp.name}.fat"
                 ramdisk.make(boot.tftp, shared, epoch=boot.epoch)
-                disk = ramdisk.ramdisk(shared, boot.own, epoch=boot.epoch)
-                self._known[boot.client.hostname] = boot, disk
-            return disk
+                self._known[key] = ramdisk.ramdisk(shared, boot.own, epoch=boot.epoch)
+            disk = self._known[key]
+        return Stream(disk) if name == IMAGE else disk.sig(self.key, int(time.time())).encode()
 
     def _whose(self, peer: IPv4Address) -> Boot | None:
         """Find a node by its own address, or by the MAC address behind one that a router gave it."""

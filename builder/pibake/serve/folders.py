@@ -40,6 +40,10 @@ class Folders:
         """The engines' own files."""
         return self.root / "run"
 
+    def eeprom(self, generation: str) -> Path:
+        """What boards of a netboot generation (`boards.NETBOOT`), such as "eeprom-2711", update their EEPROM from."""
+        return self.root / "eeprom" / generation.removeprefix("eeprom-")
+
     def node(self, hostname: str) -> Path:
         """What belongs to one node."""
         return self.root / "nodes" / hostname

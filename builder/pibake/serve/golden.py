@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
+import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 MODULES = {"nfs": ("nfsv4", "loop", "ext4", "overlay"), "nbd": ("nbd", "ext4")}
 """What a root needs of the kernel, and an initramfs may lack; drivers of Ethernet ports it has (`MODULES=most`)."""
+RESENDS = (5, 9)
+"""The first Linux whose NBD sends again what was under way when a connection broke (drivers/block/nbd.c)."""
 KEEPS = (Network.NETPLAN, Network.NETWORKD)
 """What configures a network without taking it down under the root file system behind it."""
 
@@ -61,7 +65,7 @@ def golden(on: Ground, kind: str, folders: Folders) -> Golden:
     Raises:
         PibakeError: its system cannot have its root file system on the wire; the message says why.
     """
-    if reason := unfit(on.system):
+    if reason := unfit(on.system, kind):
         raise PibakeError(
             f"{on.base.name} cannot have its root file system on the wire: {reason}",
             "take debian-12, debian-13 or an Ubuntu release from 22.04 on, or boot these nodes from cards",
@@ -85,15 +89,26 @@ def known(name: str, kind: str, folders: Folders) -> Golden | None:
     return _ready(image, base, System.from_json(record["system"]), kind, folders)
 
 
-def unfit(system: System) -> str:
-    """Return why a system cannot have its root file system on the wire; "" if it can."""
+def unfit(system: System, kind: str) -> str:
+    """Return why a system cannot have a kind of root file system on the wire; "" if it can."""
     if system.init != "systemd":
         return f"its process 1 is {system.init}, and only systemd has been seen to leave such a root alone"
     if system.network not in KEEPS:
         return f"{system.network} would take the network down under it"
-    if not system.python:
-        return "it has no Python 3"
+    if kind == "nbd" and not system.python:
+        return "it has no Python 3, which `root: nbd` needs in the initramfs"
+    old = [
+        kernel.release for kernel in system.kernels if kind == "nbd" and _version(kernel.release) < RESENDS
+    ]
+    if old:
+        return f"Linux {old[0]} loses what it was writing to an NBD server that is restarted; 5.9 is the first that does not"
     return ""
+
+
+def _version(release: str) -> tuple[int, ...]:
+    """Return a kernel's version as numbers, to compare with; one that is not known is taken for a new one."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return (int(found[1]), int(found[2])) if found else (sys.maxsize,)
 
 
 def clean(used: Collection[str], folders: Folders) -> None:

@@ -113,7 +113,8 @@ def offer(client: Client, seed: Seed, golden: Golden, site: Site, folders: Folde
     """
     own = _own(client, seed, golden, site)
     names = {"serial": client.serial, "mac": client.mac.replace(":", "-")}
-    mark = hashlib.sha256(f"{golden.tftp.name} {own.digest()} {names}".encode()).hexdigest()[:12]
+    updates = [path.name for path in sorted(folders.eeprom(client.board.netboot).glob("[!.]*"))]
+    mark = hashlib.sha256(f"{golden.tftp.name} {own.digest()} {names} {updates}".encode()).hexdigest()[:12]
     target = folders.tftp / ".nodes" / f"{client.hostname}-{mark}"
     if not target.exists():
         part = target.with_name(f".{target.name}.part")
@@ -122,6 +123,8 @@ def offer(client: Client, seed: Seed, golden: Golden, site: Site, folders: Folde
         _link_all(part, golden.tftp, own, depth=2)
         for name in filter(None, names.values()):
             (part / name).symlink_to(".")
+        for name in updates:
+            (part / name).symlink_to(f"../../../eeprom/{folders.eeprom(client.board.netboot).name}/{name}")
         if grub.CONFIG in own.files:
             for name in grub.SHARED:
                 (part / name).symlink_to(f"../../{name}")

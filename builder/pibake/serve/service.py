@@ -26,7 +26,7 @@ from pibake.serve.web import Sources, application
 from pibake.serve.wire import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pibake.cache import Cache
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pibake.serve.prepare import Served
 
 LOCK = "serve"
+OLD_TFTP = 65535 * 1024
 TOOLS = {
     "dnsmasq": "answer boards",
     "ganesha.nfsd": "serve root file systems",
@@ -184,6 +185,11 @@ class Service:
         """Say what is served, and what is not."""
         for hostname, reason in served.left_out:
             self.say(f"note: {hostname} boots from a card only: {reason}")
+        for path in sorted(large(served.boots.values())):
+            self.say(
+                f"warning: {path.name} has {path.stat().st_size >> 20} MiB; a Pi 4 whose EEPROM is older than 2022-10-03 fetches 64 MiB by TFTP:"
+                " update it (docs/netboot-firmware.md), or take HTTP boot"
+            )
         for hostname in served.behind:
             self.say(
                 f"note: {hostname} stays on the golden image it has; `pibake serve --renew {hostname}` starts it anew on the newest"
@@ -193,6 +199,20 @@ class Service:
                 f"note: {hostname} keeps its disk, on which is what cluster.yaml said when that was made;"
                 f" `pibake serve --renew {hostname}` starts it anew"
             )
+
+
+def large(boots: Iterable[Boot]) -> set[Path]:
+    """Return the files that some Pi 4 cannot fetch by TFTP.
+
+    65535 blocks of 1024 bytes, until the release of 2022-10-03 asked for larger ones (rpi-eeprom, release notes).
+    """
+    places = {boot.tftp for boot in boots if boot.client.board.netboot == "eeprom-2711"}
+    return {
+        path
+        for place in places
+        for path in place.rglob("*")
+        if path.is_file() and path.stat().st_size > OLD_TFTP
+    }
 
 
 def _known(boots: Mapping[str, Boot]) -> dict[str, dict[str, str]]:

@@ -11,9 +11,10 @@ from pibake.netboot.values import Ports, Site
 from pibake.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Sequence
 
     from pibake.plan import Plan
+    from pibake.plan.values import Address
 
 
 def site(plan: Plan, interface: str = "", ports: Ports | None = None) -> Site:
@@ -34,15 +35,19 @@ def site(plan: Plan, interface: str = "", ports: Ports | None = None) -> Site:
         )
     named = interface or plan.netboot.interface
     found = [(name, address) for name, address in _addresses() if not named or name == named]
-    inside = {name: address for name, address in reversed(found) if address.ip in plan.subnet}
+    nodes = {node.link.address.ip: node.hostname for node in plan.nodes}
+    inside = {
+        name: address
+        for name, address in reversed(found)
+        if address.ip in plan.subnet and address.ip not in nodes
+    }
     if len(inside) != 1:
-        raise _none(plan, plan.subnet, named, inside, {name for name, _ in found})
+        taken = [
+            f"{address.ip}, which is {nodes[address.ip]}'s" for _, address in found if address.ip in nodes
+        ]
+        used = {*nodes, *(gateway for node in plan.nodes for gateway in node.link.gateways)}
+        raise _none(plan.subnet, named, list(inside), {name for name, _ in found}, taken=taken, used=used)
     ((name, address),) = inside.items()
-    if clash := next((node for node in plan.nodes if node.link.address.ip == address.ip), None):
-        raise PibakeError(
-            f"{clash.hostname} has the address {address.ip}, which is this server's own",
-            "give one of them another",
-        )
     link = plan.nodes[0].link
     gateway = link.gateway if isinstance(link.gateway, ipaddress.IPv4Address) else None
     return Site(
@@ -64,26 +69,26 @@ def _addresses() -> list[tuple[str, ipaddress.IPv4Interface]]:
 
 
 def _none(
-    plan: Plan,
     subnet: ipaddress.IPv4Network,
     named: str,
-    inside: Mapping[str, ipaddress.IPv4Interface],
+    inside: Sequence[str],
     found: Collection[str],
+    *,
+    taken: Sequence[str],
+    used: Collection[Address],
 ) -> PibakeError:
+    """Return what is wrong; `taken` says whose the addresses in the subnet are, and `used` are those of nodes and routers."""
     if inside:
         return PibakeError(
-            f"several interfaces are in {subnet}: {', '.join(inside)}",
-            "name one of them with --interface",
+            f"several interfaces are in {subnet}: {', '.join(inside)}", "name one of them with --interface"
         )
     where = "none here has an address in it"
     if named:
-        where = (
-            f"{named} has no address in it" if named in found else f"no interface {named} here has an address"
-        )
-    taken = {one for node in plan.nodes for one in (node.link.address.ip, *node.link.gateways)}
-    free = next((host for host in subnet.hosts() if host not in taken), subnet.network_address)
+        where = f"{named} has none in it" if named in found else f"no interface {named} here has an address"
+    but = f" but {taken[0]}" if taken else ""
+    free = next((host for host in subnet.hosts() if host not in used), subnet.network_address)
     return PibakeError(
-        f"boards are to be behind an interface in {subnet}, the nodes' subnet, and {where}",
+        f"boards are to be behind an interface with an address in {subnet}, the nodes' subnet, and {where}{but}",
         f"`ip address add {free}/{subnet.prefixlen} dev {named or 'eth0'}` gives it one until the next boot, if nobody else"
         " has that; or change `subnet` in cluster.yaml",
     )
