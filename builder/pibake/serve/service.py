@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 LOCK = "serve"
 OLD_TFTP = 65535 * 1024
+MOVE = "stop what has them; NFS, NBD and HTTP can be moved by options"
 TOOLS = {
     "dnsmasq": "answer boards",
     "ganesha.nfsd": "serve root file systems",
@@ -121,6 +122,9 @@ class Service:
         yield f"{len(clients)} nodes boot from the wire: {', '.join(client.hostname for client in clients)}"
         for hostname, reason in left_out:
             yield f"{hostname} boots from a card only: {reason}"
+        serving = self.folders.run.exists() and is_held(self.folders.run, LOCK)
+        if not serving and (found := host.taken(where)):
+            raise PibakeError("\n".join(found), MOVE)
         for tool, why in TOOLS.items():
             find(tool, why)
         dhcp.check(where, clients, self.folders.tftp)
@@ -148,9 +152,7 @@ class Service:
         with held(folders.run, LOCK, self.progress):
             served = self.prepare(decided)
             if found := host.taken(served.site):
-                raise PibakeError(
-                    "\n".join(found), "stop what has them; NFS, NBD and HTTP can be moved by options"
-                )
+                raise PibakeError("\n".join(found), MOVE)
             with ExitStack() as stack:
                 supervisor = Supervisor(engines(served, folders), say=self.say, on_line=self.on_line)
                 files = Files(served.boots, folders, served.key)
