@@ -56,7 +56,7 @@ test: setup ## Run the linters and every test, with real QEMU boots
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest -n auto --dist loadfile -m 'not boot and $(HERE)'
-	$(BIN)/pytest -m boot
+	$(BIN)/pytest -n 2 --dist loadfile -m boot
 
 .PHONY: test-quick
 test-quick: setup ## Run everything that needs no boot and no base image
