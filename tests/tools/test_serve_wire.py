@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
 import time
 from contextlib import contextmanager
 from ipaddress import IPv4Interface, IPv4Network
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +22,6 @@ from pibake.serve.wire import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = [
     needs_namespaces,
@@ -138,5 +139,6 @@ def test_ports_that_are_taken_are_named_with_who_has_them(net: list[Place], tmp_
     assert net[0].inside(lambda: host.taken(site(PROXY))) == []
     with dhcp(net[0], tmp_path), listening("10.77.0.1", 2049), listening("127.0.0.1", 10809):
         nfs, first = net[0].inside(lambda: host.taken(site(PROXY)))
-    assert nfs.startswith("port 2049 (tcp, for NFS) is taken by pytest (process ")
+    own = Path("/proc/self/comm").read_text().strip()
+    assert nfs == f"port 2049 (tcp, for NFS) is taken by {own} (process {os.getpid()})"
     assert first.startswith("port 67 (udp, for DHCP) is taken by dnsmasq (process ")
