@@ -253,6 +253,12 @@ def test_http_serves_nothing_from_outside_of_the_tftp_folder(served: Serving) ->
         (served.netboot / "tftp" / name).unlink()
 
 
+def test_shim_finds_grub_whatever_it_makes_of_its_backslash(served: Serving) -> None:
+    grub = (served.netboot / "tftp/grub/grub.cfg").read_bytes()
+    for path in ("/grub/grub.cfg", "//grub/grub.cfg", "/%5Cgrub%5Cgrub.cfg"):
+        assert served.get(path) == (200, grub)
+
+
 def test_a_changed_cluster_yaml_is_served_and_a_mistake_in_it_is_not(served: Serving) -> None:
     (new,) = boards(["pi4"] * 20)[19:]
     before, pids = lines(boards()), served.engines()

@@ -62,6 +62,8 @@ class Files:
 
     def __call__(self, peer: IPv4Address, path: str) -> Path | bytes | Stream | None:
         """Return what is there for a board at an address, or None."""
+        # shim asks for `//grubaa64.efi`, having made a backslash of its own a slash, or with the backslash
+        path = path.replace("\\", "/").lstrip("/")
         name = PurePosixPath(path).name
         if name in {IMAGE, SIGNATURE}:
             return self._image(peer, name)
