@@ -79,6 +79,14 @@ def post(at: int, report: dict[str, Any], source: str = "127.0.0.1") -> int:
     return ask(at, "POST", "/report", json.dumps(report).encode(), source=source)[0]
 
 
+@pytest.mark.parametrize("path", ["/big", "/a/b%20c"])
+def test_the_length_is_spelled_as_grub_knows_it(at: int, path: str) -> None:
+    with socket.create_connection(("127.0.0.1", at), 10) as link:
+        link.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        head = b"".join(iter(lambda: link.recv(65536), b""))
+    assert b"\r\nContent-Length: " in head
+
+
 def test_the_status_names_engines_and_nodes_with_what_they_reported(at: int, tmp_path: Path) -> None:
     assert post(at, REPORT) == 204
     status = json.loads(ask(at, "GET", "/status")[1])

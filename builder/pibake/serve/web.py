@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from pibake.serve.keeper import State
     from pibake.serve.reports import Reports
@@ -81,8 +83,26 @@ def application(sources: Sources) -> Starlette:
             Route("/status", status),
             Route("/report", report, methods=["POST"]),
             Route("/{path:path}", file),
-        ]
+        ],
+        middleware=[Middleware(Capitalised)],
     )
+
+
+@dataclass(frozen=True)
+class Capitalised:
+    """Writes names of headers as `Content-Length`: GRUB 2.12 knows no other spelling (grub-core/net/http.c, parse_line)."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the application does."""
+
+        async def spelled(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [(name.title(), value) for name, value in message["headers"]]
+            await send(message)
+
+        await self.app(scope, receive, spelled)
 
 
 def _receive(sources: Sources, peer: str, body: bytes) -> Response:
