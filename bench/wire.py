@@ -17,8 +17,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.bench import KEY, Row, once, show
-from tests.boot.wire import MAC, SERIAL, SERVER, Wire, entered, wire
-from tests.net.lab import inside, lab
+from tests.boot.wire import MAC, SERIAL, SERVER, Wire, wire
+from tests.net.lab import lab
+from tests.tools.netns import entered, inside
 
 from pibake import fsys, vm
 from pibake.cache import Cache

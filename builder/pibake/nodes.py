@@ -5,11 +5,12 @@ Flashing, building and sharing all begin here.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pibake import __version__, ground, keys, kube, vault
@@ -50,6 +51,11 @@ class Job:
     secrets: Secrets | None = None
     extras: kube.Extras = kube.Extras()  # noqa: RUF009 - immutable
     size: int = 0
+
+    @functools.cached_property
+    def inputs(self) -> Mapping[str, str]:
+        """The sha256 of each file that the plan came from, by its path."""
+        return {str(path): artifact.sha256(path) for path in self.sources}
 
 
 @dataclass(frozen=True)
@@ -119,11 +125,11 @@ def described(node: NodePlan, on: Ground, seeded: Seed, epoch: int, job: Job) ->
     return {
         "pibake": __version__,
         "node": node_json(node),
-        "hosts": [asdict(host) for host in node.hosts],
+        "hosts": [vars(host) for host in node.hosts],
         "host_key": job.secrets.nodes[node.hostname].host_key.public if job.secrets else None,
         "ssh_keys": {user.name: list(job.keys[user.name]) for user in node.users},
         "base": {"name": base.name, "sha256": base.sha256, **base.info},
-        "inputs": {str(path): artifact.sha256(path) for path in job.sources},
+        "inputs": dict(job.inputs),
         "source_date_epoch": epoch,
         "vehicle": vehicle(on.system),
         "network": on.system.network,

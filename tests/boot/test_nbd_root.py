@@ -8,12 +8,12 @@ import queue
 import signal
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import zstandard
+from tests.net.lab import TAP, lab
 
 from pibake import bases
 from pibake.cache import Cache
@@ -32,7 +32,6 @@ from pibake.vm import kernel
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
 
     from pibake.serve.engine import Engine
 
@@ -46,7 +45,7 @@ mkdir -p /proc /sys /dev /run /mnt
 mount -t proc proc /proc && mount -t sysfs sys /sys && mount -t devtmpfs dev /dev && mount -t tmpfs tmpfs /run
 say() {{ echo "PROBE $*" > /dev/ttyAMA0; }}
 for name in virtio_mmio virtio_net ext4; do modprobe $name; done
-while read -r name; do insmod /pibake/modules/$name.ko || modprobe $name; done < /pibake/modules/order
+while read -r name; do insmod /pibake/modules/$(uname -r)/$name.ko || modprobe $name; done < /pibake/modules/$(uname -r)/order
 while ! ip link set eth0 up; do sleep 0.1; done
 ip address add {GUEST}/24 dev eth0
 read -r before _ < /proc/uptime
@@ -77,21 +76,6 @@ say end
 echo o > /proc/sysrq-trigger
 sleep 60
 """
-
-
-@contextmanager
-def network() -> Iterator[str]:
-    """A network namespace with a tap device; its name."""
-    name = f"pibake-nbd-{os.getpid()}"
-    run(["ip", "netns", "add", name])
-    try:
-        run(["ip", "-n", name, "link", "set", "lo", "up"])
-        run(["ip", "-n", name, "tuntap", "add", "tap0", "mode", "tap"])
-        run(["ip", "-n", name, "address", "add", f"{SERVER}/24", "dev", "tap0"])
-        run(["ip", "-n", name, "link", "set", "tap0", "up"])
-        yield name
-    finally:
-        run(["ip", "netns", "delete", name])
 
 
 def give(engine: Engine) -> None:
@@ -162,9 +146,10 @@ def test_i_o_waits_for_a_server_that_is_killed_or_cut_off(
         "-smp", "2", "-m", "1024", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
         "-kernel", tmp_path / "vmlinuz", "-initrd", tmp_path / "initrd",
         "-append", "console=ttyAMA0 quiet rdinit=/probe net.ifnames=0 panic=-1",
-        "-netdev", "tap,id=net,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-device,netdev=net",
+        "-netdev", f"tap,id=net,ifname={TAP},script=no,downscript=no", "-device", "virtio-net-device,netdev=net",
     ]  # fmt: skip
-    with network() as name:
+    with lab(f"{SERVER}/24") as made, made.tap() as tap:
+        name = made.server
         inside: list[str | Path] = ["ip", "netns", "exec", name]
         with spawn([*inside, *machine]) as child:
             guest = Guest(child)
@@ -184,9 +169,9 @@ def test_i_o_waits_for_a_server_that_is_killed_or_cut_off(
             with spawn([*inside, *serving.command]) as daemon:
                 give(serving)
                 guest.wait("wrote 8")
-                run(["ip", "-n", name, "link", "set", "tap0", "down"])
+                run(["ip", "-n", name, "link", "set", tap, "down"])
                 time.sleep(45)  # longer than the client's SILENCE
-                run(["ip", "-n", name, "link", "set", "tap0", "up"])
+                run(["ip", "-n", name, "link", "set", tap, "up"])
                 guest.wait("data right")
                 guest.wait("unmounted")
                 assert guest.wait("errors") == "0"

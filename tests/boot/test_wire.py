@@ -12,6 +12,8 @@ import pytest
 from tests.boot.wire import MAC, wire
 from tests.net import uefi
 
+from pibake.netboot.values import PROXY, SERVER
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -106,12 +108,15 @@ def test_every_engine_may_die_while_a_node_boots_and_while_it_runs(
 
 
 @pytest.mark.flavours
+@pytest.mark.parametrize("dhcp", [SERVER, PROXY])
 @pytest.mark.parametrize("http", [False, True], ids=["pxe", "http"])
-def test_a_machine_boots_from_nothing_but_its_uefi(http: bool, tmp_path: Path, debian_13: Path) -> None:
+def test_a_machine_boots_from_nothing_but_its_uefi(
+    http: bool, dhcp: str, tmp_path: Path, debian_13: Path
+) -> None:
     assert debian_13.exists()
-    with wire(tmp_path, board="generic") as wired:
+    with wire(tmp_path, board="generic", dhcp=dhcp) as wired:
         wired.serve()
-        with wired.tap() as tap, uefi.power_on(tap, MAC, tmp_path, http=http, memory=2048) as machine:
+        with wired.lab.tap() as tap, uefi.power_on(tap, MAC, tmp_path, http=http, memory=2048) as machine:
             machine.until("Linux version", 180)
             deadline = time.monotonic() + 400
             while (wired.status()["nodes"]["node3"]["report"] or {}).get("stage") != "scrubbed":
@@ -122,7 +127,7 @@ def test_a_machine_boots_from_nothing_but_its_uefi(http: bool, tmp_path: Path, d
 @pytest.mark.flavours
 def test_a_node_may_keep_everything_in_memory(tmp_path: Path, debian_13: Path) -> None:
     assert debian_13.exists()
-    with wire(tmp_path, node="root: nfs, state: ram") as wired:
+    with wire(tmp_path, node="root: nfs, state: ram", dhcp=PROXY) as wired:
         wired.serve()
         played = wired.plays("pi4")
         ids = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -15,9 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.net.lab import CLONE_NEWNET, Lab, inside, ip, lab
+from tests.net.lab import Lab, lab
+from tests.net.walks import ROUTER, ROUTER_MAC
+from tests.tools.netns import entered, inside, ip
 
 from pibake import health, vm
+from pibake.netboot.values import PROXY
 from pibake.probe.play import play
 from pibake.vm import reporter
 from pibake.vm.disk import WIPE
@@ -28,13 +30,13 @@ if TYPE_CHECKING:
     from pibake.probe.values import Result
 
 SERVER = "10.77.0.1"
+ROUTER_ADDRESS = "10.77.0.254"
 MAC = "dc:a6:32:01:02:03"
 SERIAL = "abcd1234"
-TAP = "tap0"
 CLUSTER = """\
 cluster: lab
 domain: lab.example
-network: {{subnet: 10.77.0.0/24, gateway: 10.77.0.254, dns: [10.77.0.254]}}
+network: {{subnet: 10.77.0.0/24, gateway: {router}, dns: [{router}]}}
 netboot: {{dhcp: {dhcp}}}
 defaults: {{base: {base}}}
 users:
@@ -44,21 +46,6 @@ nodes:
   - {{hostname: node4, address: 10.77.0.14, mac: "dc:a6:32:01:02:04"}}
 """
 CATALOG = str(Path(__file__).with_name("bases.yaml"))
-
-
-@contextmanager
-def entered(namespace: str) -> Iterator[None]:
-    """Let this thread, and what it starts, be in a network namespace."""
-    libc = ctypes.CDLL(None)
-    with (
-        Path("/proc/thread-self/ns/net").open("rb") as own,
-        Path(f"/run/netns/{namespace}").open("rb") as other,
-    ):
-        assert libc.setns(other.fileno(), CLONE_NEWNET) == 0
-        try:
-            yield
-        finally:
-            assert libc.setns(own.fileno(), CLONE_NEWNET) == 0
 
 
 @dataclass
@@ -137,16 +124,6 @@ class Wire:
         return result
 
     @contextmanager
-    def tap(self) -> Iterator[str]:
-        """A place at the bridge for a machine."""
-        ip("-n", self.lab.server, "tuntap", "add", TAP, "mode", "tap")
-        ip("-n", self.lab.server, "link", "set", TAP, "master", self.lab.bridge, "up")
-        try:
-            yield TAP
-        finally:
-            ip("-n", self.lab.server, "link", "delete", TAP)
-
-    @contextmanager
     def machine(self, result: Result, disk: Path | None = None) -> Iterator[vm.Machine]:
         """Go on from what a board has loaded, with its MAC address at its place on the bridge."""
         work = Path(self.stack.enter_context(temporary(self.folder)))
@@ -164,7 +141,10 @@ class Wire:
             "initramfs": str(initramfs),
             "cmdline": " ".join([*ours, *WIPE, "console=ttyAMA0", *kept]),
         }
-        with self.tap() as tap, vm.running(work, files, manifest["node"], disk_file=disk, tap=tap) as machine:
+        with (
+            self.lab.tap() as tap,
+            vm.running(work, files, manifest["node"], disk_file=disk, tap=tap) as machine,
+        ):
             yield machine
 
     def report(self, machine: vm.Machine, timeout: float = 420) -> dict[str, Any]:
@@ -226,9 +206,15 @@ def wire(
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", folder / "id"], check=True
     )
-    text = CLUSTER.format(base=base, node=node, board=board, dhcp=dhcp, mac=MAC, serial=SERIAL)
+    text = CLUSTER.format(
+        base=base, node=node, board=board, dhcp=dhcp, mac=MAC, serial=SERIAL, router=ROUTER_ADDRESS
+    )
     (folder / "cluster.yaml").write_text(text)
     with ExitStack() as stack:
         network = stack.enter_context(lab(f"{SERVER}/24"))
+        if dhcp == PROXY:
+            seat = network.seat(ROUTER_MAC, f"{ROUTER_ADDRESS}/24")
+            ranges = {"first": "10.77.0.100", "last": "10.77.0.150", "folder": folder / "router"}
+            network.dnsmasq(seat.namespace, ROUTER.format(**ranges), folder / "router")
         stack.enter_context(entered(network.server))
         yield Wire(folder, network, stack)

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.boot.wire import MAC, SERIAL, Wire, entered
+from tests.boot.wire import MAC, SERIAL, Wire
 from tests.cluster import lab as labs
 from tests.cluster.test_cluster import run_pod
 from tests.net import lab as networks
+from tests.tools.netns import entered, ip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +42,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def wired(lab: Lab) -> Iterator[Wire]:
     name = f"pibake-cluster-{os.getpid()}"
-    networks.ip("netns", "attach", name, str(lab.holder.pid))
+    ip("netns", "attach", name, str(lab.holder.pid))
     with ExitStack() as stack:
-        stack.callback(networks.ip, "netns", "delete", name)
+        stack.callback(ip, "netns", "delete", name)
         stack.enter_context(entered(name))
         network = networks.Lab(name, stack, bridge="wire")
         wire = Wire(lab.folder, network, stack, server=labs.GATEWAY, address="192.168.77.23")

@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import os
 import signal
 import subprocess
-import threading
 import time
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+
+from tests.tools.netns import ip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
-T = TypeVar("T")
-CLONE_NEWNET = 0x40000000
-BRIDGE = "br0"
+BRIDGE, TAP = "br0", "tap0"
 COUNT = itertools.count()
-
-
-def ip(*arguments: str) -> None:
-    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
-
-
-def inside(namespace: str, work: Callable[[], T]) -> T:
-    """Return what `work` returns in a thread of its own in a network namespace."""
-    done: Future[T] = Future()
-
-    def alone() -> None:
-        try:
-            with Path(f"/run/netns/{namespace}").open("rb") as file:
-                assert ctypes.CDLL(None).setns(file.fileno(), CLONE_NEWNET) == 0
-            done.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
-            done.set_exception(error)
-
-    threading.Thread(target=alone, daemon=True).start()
-    return done.result(60)
 
 
 @dataclass
@@ -76,6 +52,16 @@ class Lab:
             ip("-n", namespace, "address", "add", address, "dev", "eth0")
             ip("-n", namespace, "link", "set", "eth0", "up")
         return Seat(namespace, mac, port)
+
+    @contextmanager
+    def tap(self) -> Iterator[str]:
+        """A place at the bridge for an emulated machine."""
+        ip("-n", self.server, "tuntap", "add", TAP, "mode", "tap")
+        ip("-n", self.server, "link", "set", TAP, "master", self.bridge, "up")
+        try:
+            yield TAP
+        finally:
+            ip("-n", self.server, "link", "delete", TAP)
 
     def dnsmasq(self, namespace: str, config: str, folder: Path) -> Path:
         """Run a dnsmasq until the lab is closed; return its log."""

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.net.lab import Lab, Seat, inside, lab
+from tests.net.lab import Lab, Seat, lab
 from tests.tools import layouts, vendor, wired
 from tests.tools.httpd import Server
+from tests.tools.netns import inside
 from tests.tools.test_debs import deb
 from tests.tools.test_payload import Repository
 

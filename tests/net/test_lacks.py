@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.net.lab import inside, ip
 from tests.net.walks import Played, boards, misserved, played, routed
+from tests.tools.netns import inside, ip
 
 from pibake.errors import PibakeError
 from pibake.probe import MODELS, Result, Verdict, asking, loading, play, tftp, wire

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.net.lab import inside
 from tests.net.walks import UEFI, Played, boards, served
+from tests.tools.netns import inside
 
 from pibake.netboot.values import PROXY, SERVER
 from pibake.probe import MODELS

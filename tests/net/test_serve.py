@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.net.lab import BRIDGE, inside, ip
+from tests.net.lab import BRIDGE
 from tests.net.serving import ADDRESS, SUBNET, Ground, Serving, ground, serving
 from tests.net.walks import Played, all_played, boards, routed
 from tests.tools import command, nfs41, wired
 from tests.tools.images import tool
-from tests.tools.netns import needs_namespaces
+from tests.tools.netns import inside, ip, needs_namespaces
 
 from pibake.cache import Cache
 from pibake.errors import PibakeError
@@ -356,7 +356,7 @@ def test_who_is_not_root_is_told_to_be_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
-    service = Service(tmp_path / "cluster.yaml", Cache(tmp_path / "cache"), Silent(), print)
+    service = Service(tmp_path / "cluster.yaml", Cache(tmp_path / "cache"), Silent())
     with pytest.raises(PibakeError, match="boards ask at ports that only root may listen at") as caught:
         service.serving().__enter__()
     assert caught.value.hint == "sudo pibake serve"

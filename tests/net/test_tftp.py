@@ -11,7 +11,8 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.net.lab import inside, made_namespace
+from tests.net.lab import made_namespace
+from tests.tools.netns import inside
 
 from pibake.probe import tftp
 from pibake.probe.tftp import Arrived, Refused, Silence

@@ -9,7 +9,8 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import TYPE_CHECKING
 
 from tests.net import trees
-from tests.net.lab import BRIDGE, Lab, Seat, inside, lab
+from tests.net.lab import BRIDGE, Lab, Seat, lab
+from tests.tools.netns import inside
 
 from pibake.boards import BOARDS
 from pibake.netboot.dnsmasq import Uefi, config

@@ -7,8 +7,10 @@ import itertools
 import os
 import subprocess
 import threading
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -36,23 +38,33 @@ class Place:
         ip("-n", self.name, *arguments)
 
     def inside(self, work: Callable[[], T]) -> T:
-        """Run a function in a thread that is in this namespace; sockets it makes stay there."""
-        results: list[T] = []
-        faults: list[BaseException] = []
+        return inside(self.name, work)
 
-        def run() -> None:
-            try:
-                enter(self.name)
-                results.append(work())
-            except BaseException as fault:  # noqa: BLE001 - raised again by the caller
-                faults.append(fault)
 
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-        if faults:
-            raise faults[0]
-        return results[0]
+def inside(namespace: str, work: Callable[[], T]) -> T:
+    """Return what `work` returns in a thread of its own in a network namespace; sockets it makes stay there."""
+    done: Future[T] = Future()
+
+    def alone() -> None:
+        try:
+            enter(namespace)
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
+            done.set_exception(error)
+
+    threading.Thread(target=alone, daemon=True).start()
+    return done.result(60)
+
+
+@contextmanager
+def entered(namespace: str) -> Iterator[None]:
+    """Let this thread, and what it starts, be in a network namespace."""
+    with Path("/proc/thread-self/ns/net").open("rb") as own:
+        enter(namespace)
+        try:
+            yield
+        finally:
+            assert ctypes.CDLL(None).setns(own.fileno(), CLONE_NEWNET) == 0
 
 
 def enter(name: str) -> None:
@@ -111,4 +123,5 @@ def switch(place: Place) -> Place:
 
 
 def ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+    done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibake.boards import BOARDS
-from pibake.errors import PibakeError
 from pibake.netboot.dnsmasq import Uefi, config
-from pibake.netboot.values import PROXY, SERVER, Client, Ports, Site
+from pibake.netboot.values import PROXY, SERVER, Client, Site
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +44,7 @@ def judged(text: str, folder: Path) -> None:
 def test_dnsmasq_takes_the_configuration_of_every_board(
     dhcp: str, names: tuple[str, ...], gateway: IPv4Address | None, uefi: Uefi | None, tmp_path: Path
 ) -> None:
-    site = replace(SITE, dhcp=dhcp, nameservers=names, gateway=gateway, domain="lab", ports=Ports(dhcp=1067))
+    site = replace(SITE, dhcp=dhcp, nameservers=names, gateway=gateway, domain="lab")
     judged(config(site, CLIENTS, tftp_root=str(tmp_path), run=str(tmp_path), uefi=uefi), tmp_path)
 
 
@@ -67,9 +66,3 @@ def test_folders_may_have_any_printable_name(tmp_path: Path) -> None:
 def test_a_path_cannot_bring_a_line_of_its_own() -> None:
     with pytest.raises(ValueError, match="control character"):
         config(SITE, CLIENTS, tftp_root="/srv\ndhcp-script=/bin/sh", run="/run")
-
-
-def test_a_moved_tftp_port_is_refused_with_the_reason() -> None:
-    with pytest.raises(PibakeError, match="TFTP cannot be moved to port 6969") as caught:
-        config(replace(SITE, ports=Ports(tftp=6969)), CLIENTS, tftp_root="/srv", run="/run")
-    assert "namespace" in caught.value.hint

@@ -125,12 +125,6 @@ def test_a_digest_of_another_shared_image_is_not_believed(content: Path) -> None
     assert shared.exists()
 
 
-def test_any_part_can_be_asked_for(content: Path) -> None:
-    made = node(content, "node3")
-    whole = b"".join(made.chunks())
-    assert b"".join(made.chunks(1_000_001, 3_000_003)) == whole[1_000_001:3_000_003]
-
-
 def test_files_that_boards_cannot_take_are_refused_with_the_reason(content: Path, tmp_path: Path) -> None:
     with (content / "initrd.img").open("r+b") as file:
         file.truncate(130_000_000)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pibake.errors import PibakeError
-from pibake.serve.engine import Engine, Exists, Listens
+from pibake.serve.engine import Engine, Listens
 from pibake.serve.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
         peer, _ = server.accept()
         peer.close()
 """
+
+
+def there(path: Path) -> Callable[[int], bool]:
+    """Ready when there is something at `path`."""
+    return lambda _: path.exists()
 
 
 def port() -> int:
@@ -105,7 +110,7 @@ def test_what_an_engine_that_does_not_start_said_is_in_the_error_and_the_others_
 ) -> None:
     good = serving("good", file, port())
     supervisor = Supervisor(
-        [good, Engine("bad", ("sh", "-c", "echo no such interface; exit 3"), Exists(file / "x"))]
+        [good, Engine("bad", ("sh", "-c", "echo no such interface; exit 3"), there(file / "x"))]
     )
     with pytest.raises(PibakeError, match=r"no such interface") as caught, supervisor:
         pass
@@ -115,7 +120,7 @@ def test_what_an_engine_that_does_not_start_said_is_in_the_error_and_the_others_
 
 
 def test_an_engine_that_is_never_ready_is_an_error_after_its_time(tmp_path: Path) -> None:
-    slow = Engine("slow", ("sleep", "60"), Exists(tmp_path / "socket"), patience=0.2)
+    slow = Engine("slow", ("sleep", "60"), there(tmp_path / "socket"), patience=0.2)
     with pytest.raises(PibakeError) as caught, Supervisor([slow]):
         pass
     assert caught.value.hint == "did not serve within 0.2 s"
@@ -124,7 +129,7 @@ def test_an_engine_that_is_never_ready_is_an_error_after_its_time(tmp_path: Path
 def test_a_program_that_is_not_installed_is_named(tmp_path: Path) -> None:
     with (
         pytest.raises(PibakeError, match="no-such-engine is not installed; it is needed to start x"),
-        Supervisor([Engine("x", ("no-such-engine",), Exists(tmp_path / "x"))]),
+        Supervisor([Engine("x", ("no-such-engine",), there(tmp_path / "x"))]),
     ):
         pass
 
@@ -161,7 +166,7 @@ def test_engines_come_and_go(file: Path) -> None:
 def test_an_engine_keeps_only_the_capabilities_it_was_given(tmp_path: Path) -> None:
     show = "grep -E '^(Cap(Inh|Prm|Eff|Bnd)|NoNewPrivs)' /proc/self/status; touch ready; sleep 60"
     lines: list[str] = []
-    engine = Engine("one", ("sh", "-c", f"cd {tmp_path}; {show}"), Exists(tmp_path / "ready"), ("net_raw",))
+    engine = Engine("one", ("sh", "-c", f"cd {tmp_path}; {show}"), there(tmp_path / "ready"), ("net_raw",))
     with Supervisor([engine], on_line=lambda _, line: lines.append(line)):
         until(lambda: len(lines) == 5)
     values = dict(line.split(":\t") for line in lines)

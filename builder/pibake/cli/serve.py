@@ -76,12 +76,7 @@ def serve(
     given = {name.removesuffix("_port"): port for name, port in ports.items() if port}
     source = locate(config)
 
-    def say(text: str) -> None:
-        progress.say(text)
-
-    service = Service(
-        source, Cache(), progress, say, interface=interface, ports=Ports(**given), renew=renew
-    )  # fmt: skip
+    service = Service(source, Cache(), progress, interface=interface, ports=Ports(**given), renew=renew)
     if install_unit:
         _install(service)
     elif check:

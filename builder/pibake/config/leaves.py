@@ -86,7 +86,7 @@ Root = Annotated[str, *_leaf(wire.root, enum=list(wire.ROOTS))]
 State = Annotated[str, *_leaf(wire.state, pattern="^(server|ram|LABEL=.+|/dev/.+)$")]
 Dhcp = Annotated[str, *_leaf(wire.dhcp, enum=list(wire.DHCP))]
 Interface = Annotated[str, *_leaf(wire.interface, maxLength=15)]
-Disk = Annotated[int, *_leaf(wire.disk, pattern="^[1-9][0-9]*(MiB|GiB)$")]
+Disk = Annotated[int, *_leaf(values.disk, pattern="^[1-9][0-9]*(MiB|GiB)$")]
 BaseName = Annotated[str, *_leaf(str)]
 
 

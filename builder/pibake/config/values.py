@@ -177,13 +177,32 @@ def serial(text: str) -> str:
 @_cached
 def memory(text: str) -> int:
     """Return the size of a board's memory in MiB."""
-    found = re.fullmatch(r"([1-9][0-9]{0,5})(MiB|GiB)", text)
-    mib = int(found[1]) * (1024 if found[2] == "GiB" else 1) if found else 0
+    mib = _mib(text)
     if not 256 <= mib <= 64 * 1024:
-        plain = re.fullmatch(r"([1-9][0-9]?)\s*(?:g|gi|gb|gib)?", text.lower())
-        hint = f"write {plain[1]}GiB" if plain and not found else "write it like 4GiB or 512MiB"
-        raise Bad(f"{show(text)} is not the size of a board's memory", hint)
+        raise Bad(f"{show(text)} is not the size of a board's memory", _size_hint(text, "4GiB or 512MiB"))
     return mib
+
+
+@_cached
+def disk(text: str) -> int:
+    """Return the size of a node's disk in MiB: at least what a base and its packages fill, at most what ext4 holds."""
+    mib = _mib(text)
+    if 0 < mib < 4 << 10:
+        raise Bad(f"{show(text)} is too small for a node's disk", "4GiB is the least")
+    if not 0 < mib <= 16 << 20:
+        raise Bad(f"{show(text)} is not the size of a node's disk", _size_hint(text, "16GiB"))
+    return mib
+
+
+def _mib(text: str) -> int:
+    """Return a size in MiB, or 0 if it is none."""
+    found = re.fullmatch(r"([1-9][0-9]{0,8})(MiB|GiB)", text)
+    return int(found[1]) * (1024 if found[2] == "GiB" else 1) if found else 0
+
+
+def _size_hint(text: str, like: str) -> str:
+    plain = re.fullmatch(r"([1-9][0-9]?)\s*(?:g|gi|gb|gib)?", text.lower())
+    return f"write {plain[1]}GiB" if plain and not _mib(text) else f"write it like {like}"
 
 
 @_cached

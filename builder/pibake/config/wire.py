@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 
-from pibake.config import values
 from pibake.config.problems import Bad, nearest, show
 
 ROOTS = ("nfs", "nbd")
@@ -50,12 +49,3 @@ def interface(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", text) or text in {".", ".."}:
         raise Bad(f"{show(text)} is not the name of a network interface", "`ip link` lists them")
     return text
-
-
-@functools.lru_cache(maxsize=64)
-def disk(text: str) -> int:
-    """Return the size of a disk in MiB, 4 GiB at least."""
-    mib = values.memory(text)
-    if mib < 4096:
-        raise Bad(f"{show(text)} is too small for a node's disk", "4GiB is the least")
-    return mib

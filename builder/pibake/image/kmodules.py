@@ -16,28 +16,23 @@ from pibake.errors import ImageError
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from pibake.image.ext4_tree import Files
 
 ROOT = "pibake/modules"
 
 
-def modules(files: Files, release: str, names: Sequence[str], present: Collection[str] = ()) -> Tree:
-    """Return modules of a kernel and all they need, uncompressed, below `ROOT`: `NAME.ko`, and `order`.
+def modules(files: Files, release: str, names: Sequence[str]) -> Tree:
+    """Return modules of a kernel and all they need, uncompressed, below `ROOT`/RELEASE: `NAME.ko`, and `order`.
 
     `order` has the names of all of them, a line each, in the order in which they are loaded; one that is built into
-    the kernel is left out. Those in `present`, which the initramfs has, are in `order`, but have no file. Load them with
-
-        while read -r name; do
-            insmod /pibake/modules/$name.ko 2>/dev/null || modprobe -q $name
-        done < /pibake/modules/order
+    the kernel is left out.
 
     Args:
         files: the root file system.
         release: of the kernel, as `uname -r` prints it.
         names: of modules, with `_` where a file has `-`.
-        present: names of modules that need not be taken.
 
     Raises:
         ImageError: the kernel has no such module.
@@ -59,14 +54,17 @@ def modules(files: Files, release: str, names: Sequence[str], present: Collectio
                 f"{files.image.name}: the kernel {release} has no module {name}",
                 "a node of this base cannot boot from the wire; take another base, or put the module into this one",
             )
-    wanted = {f"{folder}/{path}": name for name, path in order.items() if name not in present}
+    wanted = {f"{folder}/{path}": name for name, path in order.items()}
     contents = files.contents(wanted)
     if missing := set(wanted) - set(contents):
         raise ImageError(f"{files.image.name}: /{min(missing)} is missing, though modules.dep has it")
     return Tree(
         {
-            f"{ROOT}/order": File("".join(f"{name}\n" for name in order).encode()),
-            **{f"{ROOT}/{name}.ko": File(_unpack(path, contents[path])) for path, name in wanted.items()},
+            f"{ROOT}/{release}/order": File("".join(f"{name}\n" for name in order).encode()),
+            **{
+                f"{ROOT}/{release}/{name}.ko": File(_unpack(path, contents[path]))
+                for path, name in wanted.items()
+            },
         }
     )
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibake.errors import PibakeError
 from pibake.resources import render
 
 if TYPE_CHECKING:
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 TRANSFERS = 400
 """TFTP transfers at a time; each takes a socket and a file, and a process has 1024 of both by default."""
-TFTP_PORT = 69
-"""The only port dnsmasq's TFTP listens at."""
 MASK_ROM = ("rom-3b", "rom-3b+")
 """Netboot generations whose serial number ends like their MAC address, and is not in option 97 from the start."""
 
@@ -63,14 +60,8 @@ def config(
         uefi: what machines that are no Pi load; they get no boot file without it.
 
     Raises:
-        PibakeError: the TFTP port is moved, which dnsmasq cannot do.
         ValueError: a name or path holds a control character.
     """
-    if site.ports.tftp != TFTP_PORT:
-        raise PibakeError(
-            f"TFTP cannot be moved to port {site.ports.tftp}: dnsmasq serves it at port {TFTP_PORT}, where boards ask",
-            "leave the TFTP port as it is; a network namespace has ports of its own",
-        )
     return render(
         "netboot/dnsmasq.conf.j2",
         site=site,

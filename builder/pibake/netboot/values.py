@@ -17,12 +17,14 @@ SERVER = "server"
 """DHCP with a reserved address for each node."""
 
 
+DHCP_PORT, TFTP_PORT = 67, 69
+"""Where boards ask (RFC 2131, RFC 1350), and nowhere else."""
+
+
 @dataclass(frozen=True)
 class Ports:
-    """Where each engine listens. Boards ask for DHCP and TFTP at the ports of RFC 2131 and RFC 1350 only."""
+    """Where the engines listen whose ports nodes are told."""
 
-    dhcp: int = 67
-    tftp: int = 69
     http: int = 8069
     nfs: int = 2049
     nbd: int = 10809

@@ -49,7 +49,7 @@ def plan(cluster: Cluster) -> Plan:
     fleet = Fleet(file.cluster, file.domain, tuple(map(_peer, nodes)))
     nodes = [replace(node, fleet=fleet) for node in nodes]
     folder = cluster.source.parent if cluster.source else None
-    netboot = Netboot(file.netboot.dhcp, file.netboot.interface or "")
+    netboot = Netboot(file.netboot.dhcp, file.netboot.interface or "", file.netboot.disk)
     subnet = file.network.subnet
     return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder, subnet, netboot)
 
@@ -92,11 +92,7 @@ class _Decide:
         )
 
     def wire(self, node: Node, defaults: Common) -> Wire:
-        return Wire(
-            node.root or defaults.root or Wire.root,
-            node.state or defaults.state or Wire.state,
-            self.cluster.file.netboot.disk,
-        )
+        return Wire(node.root or defaults.root or Wire.root, node.state or defaults.state or Wire.state)
 
     def base(self, node: Common, defaults: Common) -> BaseRef:
         match node.base or defaults.base or DEFAULT_BASE:

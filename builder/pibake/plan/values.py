@@ -119,20 +119,25 @@ class Wire:
     Attributes:
         root: "nfs", one read-only root file system that nodes share, or "nbd", a disk of its own.
         state: where its own files live beside a shared root: "server", "ram", "LABEL=..." or a device.
-        disk: how large its disk or state on the server looks, in MiB.
     """
 
     root: str = "nfs"
     state: str = "server"
-    disk: int = 16384
 
 
 @dataclass(frozen=True)
 class Netboot:
-    """What `pibake serve` does: its part in DHCP, "proxy" or "server", and its interface, "" for the one in the subnet."""
+    """What `pibake serve` does.
+
+    Attributes:
+        dhcp: its part in DHCP, "proxy" or "server".
+        interface: the one the boards are behind, "" for the one in the subnet.
+        disk: how large the disk or state of a node on the server looks, in MiB.
+    """
 
     dhcp: str = "proxy"
     interface: str = ""
+    disk: int = 16384
 
 
 @dataclass(frozen=True)
@@ -149,9 +154,9 @@ class NodePlan:
     """Everything that makes a node this node.
 
     `serial` is the low 8 hex digits, empty where not known; `memory` is in MiB, 0 where not known. With `wifi` its link
-    is the Wi-Fi port, otherwise an Ethernet port. `wired` says that it boots from the wire, and `wire` how it
-    would. `report` is the URL it posts its state to, unless Kubernetes' `phone_home` names another. Every node can be a key of a dict; what all nodes share is left out of
-    its hash.
+    is the Wi-Fi port, otherwise an Ethernet port. `wired` says that it boots from the wire, and
+    `wire` how it would. `report` is the URL it posts its state to, unless Kubernetes' `phone_home` names another. Every
+    node can be a key of a dict; what all nodes share is left out of its hash.
     """
 
     hostname: str
@@ -174,7 +179,7 @@ class NodePlan:
     debs: tuple[Path, ...] = ()
     hooks: tuple[Hook, ...] = ()
     fleet: Fleet | None = field(default=None, hash=False)
-    wire: Wire = field(default=Wire())
+    wire: Wire = Wire()
     wired: bool = False
     report: str = ""
 

@@ -8,7 +8,7 @@ order of files nothing is published, it is a likely one: servers cannot tell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 MENU = b"Raspberry Pi Boot"
@@ -123,7 +123,6 @@ class Model:
     oui: str = ""
     fourcc: bytes = b""
     revision: int = 0
-    serial_in_mac: bool = field(default=False, kw_only=True)
 
 
 ROM_ASKING = Asking(
@@ -182,9 +181,9 @@ EEPROM_2712 = (Stage(EEPROM_ASKING, EEPROM_TRANSFER, True, ("config.txt",), FILE
 UEFI = (Stage(UEFI_ASKING, UEFI_TRANSFER, False, (), (("{boot_file}", Need.REQUIRED),)),)
 
 MODELS = {
-    "pi2": Model("pi2", ROM, "b8:27:eb", serial_in_mac=True),
-    "pi3": Model("pi3", ROM, "b8:27:eb", serial_in_mac=True),
-    "pi3b+": Model("pi3b+", ROM_PLUS, "b8:27:eb", serial_in_mac=True),
+    "pi2": Model("pi2", ROM, "b8:27:eb"),
+    "pi3": Model("pi3", ROM, "b8:27:eb"),
+    "pi3b+": Model("pi3b+", ROM_PLUS, "b8:27:eb"),
     "pi4": Model("pi4", EEPROM_2711, "dc:a6:32", b"RPi4", 0xC03111),
     "pi400": Model("pi400", EEPROM_2711, "dc:a6:32", b"RPi4", 0xC03130),
     "cm4": Model("cm4", EEPROM_2711, "dc:a6:32", b"RPi4", 0xB03140),

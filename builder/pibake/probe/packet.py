@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
-DISCOVER, OFFER, REQUEST, ACK, NAK = 1, 2, 3, 5, 6
+DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5
 COOKIE = b"\x63\x82\x53\x63"
 FIXED = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s")
 ANY = IPv4Address(0)

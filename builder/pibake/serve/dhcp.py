@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pibake import fsys
 from pibake.netboot import dnsmasq
+from pibake.netboot.values import DHCP_PORT, TFTP_PORT
 from pibake.run import run
 from pibake.serve.engine import Engine, Listens
 
@@ -48,7 +49,7 @@ def engine(site: Site, clients: Sequence[Client], tftp: Path, folder: Path, uefi
     fsys.write(configuration, text)
     # a change of user would clear the signal of the parent's death; root is here the owner of root's files and no more
     argv = (PROGRAM, "-C", str(configuration), "--user=root", "--group=root")
-    ready = Answers(Listens("udp", site.ports.dhcp), Listens("udp", site.ports.tftp))
+    ready = Answers(Listens("udp", DHCP_PORT), Listens("udp", TFTP_PORT))
     return Engine(PROGRAM, argv, ready, CAPABILITIES, configuration=text)
 
 

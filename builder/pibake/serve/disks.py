@@ -50,4 +50,4 @@ def engine(site: Site, disks: Sequence[Disk], monitor: Path) -> Engine:
     monitor.parent.mkdir(parents=True, exist_ok=True)
     argv = nbd.argv(address=str(site.address.ip), port=site.ports.nbd, monitor=monitor)
     serves = Serves(tuple(disks), monitor, Listens("tcp", site.ports.nbd))
-    return Engine(NAME, tuple(map(str, argv)), serves, adapt=serves.give, configuration=repr(disks))
+    return Engine(NAME, argv, serves, adapt=serves.give, configuration=repr(disks))

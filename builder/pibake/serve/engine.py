@@ -77,17 +77,6 @@ class Listens:
             return False
 
 
-@dataclass(frozen=True)
-class Exists:
-    """Ready when there is a socket (or anything else) at `path`."""
-
-    path: Path
-
-    def __call__(self, pid: int) -> bool:  # noqa: ARG002 - whoever made it
-        """Look for it."""
-        return self.path.exists()
-
-
 def sockets(protocol: str, port: int) -> set[int]:
     """Return the inodes of all sockets that wait at a port, at whatever address."""
     found = set()

@@ -12,7 +12,7 @@ from pibake.netboot.httpboot import IMAGE, SIGNATURE
 from pibake.serve import ramdisk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from ipaddress import IPv4Address
 
     from pibake.netboot.values import Client
@@ -34,22 +34,6 @@ class Boot:
     epoch: int
 
 
-@dataclass(frozen=True)
-class Stream:
-    """Content that is made while it is sent."""
-
-    disk: Ramdisk
-
-    @property
-    def length(self) -> int:
-        """Bytes in all."""
-        return self.disk.image.length
-
-    def chunks(self, start: int, end: int) -> Iterator[bytes]:
-        """Yield the bytes from `start` up to `end`."""
-        return self.disk.chunks(start, end)
-
-
 @dataclass
 class Files:
     """Answers one peer's question for one path; `boots` may be replaced while it does."""
@@ -60,7 +44,7 @@ class Files:
     _known: dict[str, Ramdisk] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __call__(self, peer: IPv4Address, path: str) -> Path | bytes | Stream | None:
+    def __call__(self, peer: IPv4Address, path: str) -> Path | bytes | Ramdisk | None:
         """Return what is there for a board at an address, or None."""
         # shim asks for `//grubaa64.efi`, having made a backslash of its own a slash, or with the backslash
         path = path.replace("\\", "/").lstrip("/")
@@ -73,7 +57,7 @@ class Files:
         except (OSError, ValueError):  # what no file can be called
             return None
 
-    def _image(self, peer: IPv4Address, name: str) -> bytes | Stream | None:
+    def _image(self, peer: IPv4Address, name: str) -> bytes | Ramdisk | None:
         """Return a node's boot image, or its signature: all boards of a rack ask for the same path."""
         boot = self._whose(peer)
         if boot is None or self.key is None:
@@ -85,7 +69,7 @@ class Files:
                 ramdisk.make(boot.tftp, shared, epoch=boot.epoch)
                 self._known[key] = ramdisk.ramdisk(shared, boot.own, epoch=boot.epoch)
             disk = self._known[key]
-        return Stream(disk) if name == IMAGE else disk.sig(self.key, int(time.time())).encode()
+        return disk if name == IMAGE else disk.sig(self.key, int(time.time())).encode()
 
     def _whose(self, peer: IPv4Address) -> Boot | None:
         """Find a node by its own address, or by the MAC address behind one that a router gave it."""

@@ -41,7 +41,7 @@ MODULES = {"nfs": ("nfsv4", "loop", "ext4", "overlay"), "nbd": ("nbd", "ext4")}
 RESENDS = (5, 9)
 """The first Linux whose NBD sends again what was under way when a connection broke (drivers/block/nbd.c)."""
 KEEPS = (Network.NETPLAN, Network.NETWORKD)
-"""What configures a network without taking it down under the root file system behind it."""
+"""What has been seen to configure a network without taking it down under the root file system behind it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def golden(on: Ground, kind: str, folders: Folders) -> Golden:
     if reason := unfit(on.system, kind):
         raise PibakeError(
             f"{on.base.name} cannot have its root file system on the wire: {reason}",
-            "take debian-12, debian-13 or an Ubuntu release from 22.04 on, or boot these nodes from cards",
+            "take debian-12 or debian-13, or boot these nodes from cards",
         )
     name = on.base.sha256[:16]
     image = folders.golden / f"{name}.img"
@@ -94,7 +94,7 @@ def unfit(system: System, kind: str) -> str:
     if system.init != "systemd":
         return f"its process 1 is {system.init}, and only systemd has been seen to leave such a root alone"
     if system.network not in KEEPS:
-        return f"{system.network} would take the network down under it"
+        return f"{system.network} has not been seen to leave the network under it alone"
     if kind == "nbd" and not system.python:
         return "it has no Python 3, which `root: nbd` needs in the initramfs"
     old = [
@@ -111,15 +111,16 @@ def _version(release: str) -> tuple[int, ...]:
     return (int(found[1]), int(found[2])) if found else (sys.maxsize,)
 
 
-def clean(used: Collection[str], folders: Folders) -> None:
-    """Remove golden images that no node is on any more."""
+def clean(used: Collection[str], served: Collection[Path], folders: Folders) -> None:
+    """Remove golden images that no node is on any more, and what TFTP serves of any for no node that is served."""
     for record in folders.golden.glob("*.json"):
         if record.stem not in used:
             delete(record.with_suffix(".img"))
             delete(record)
-    for folder in (folders.tftp / ".golden").glob("*"):
-        if folder.name.partition("-")[0] not in used:
-            delete(folder)
+    names = {tftp.name for tftp in served}
+    for path in (folders.tftp / ".golden").glob("[!.]*"):
+        if path.name.partition(".")[0] not in names:  # a boot image made of a folder lies beside it
+            delete(path)
 
 
 def _record(base: Base) -> dict[str, object]:
@@ -161,10 +162,7 @@ def _fill(folder: Path, image: Path, system: System, scripts: Tree, kind: str) -
     files = Files(image, ext4.root_partition(image).start)
     extra = scripts | (python.runtime(files) | client() if kind == "nbd" else Tree())
     for release in {kernel.release for kernel in system.kernels if kernel.release}:
-        found = kmodules.modules(files, release, MODULES[kind])
-        extra |= Tree(
-            {path.replace(kmodules.ROOT, f"{kmodules.ROOT}/{release}"): file for path, file in found}
-        )
+        extra |= kmodules.modules(files, release, MODULES[kind])
     archive = gzip.compress(cpio.pack(extra), 6, mtime=0)  # every kernel can unpack that
     for name in _initramfses(folder, system):
         path = folder / name

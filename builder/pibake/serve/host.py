@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pibake.netboot.values import PROXY
+from pibake.netboot.values import DHCP_PORT, PROXY, TFTP_PORT
 from pibake.run import run
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ def taken(site: Site) -> list[str]:
     """Return a sentence for each port that engines need and another program has."""
     ports = site.ports
     wanted = {
-        ("udp", ports.dhcp): "DHCP",
-        ("udp", ports.tftp): "TFTP",
+        ("udp", DHCP_PORT): "DHCP",
+        ("udp", TFTP_PORT): "TFTP",
         ("tcp", ports.http): "HTTP",
         ("tcp", ports.nfs): "NFS",
         ("tcp", ports.nbd): "NBD",

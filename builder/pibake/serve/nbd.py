@@ -4,7 +4,7 @@ Every write is on the server's disk before it is acknowledged (`writethrough`). 
 lies until somebody flushes; were it only on a flush of the node's, a daemon that is killed would take with it what it
 had acknowledged, and the node, which lives on with that behind its back, would have a damaged file system.
 
-Sources: qemu-storage-daemon(1), the QEMU QMP Reference Manual (blockdev-add, block-export-add), proc_net_tcp.rst.
+Sources: qemu-storage-daemon(1), the QEMU QMP Reference Manual (blockdev-add, block-export-add).
 """
 
 from __future__ import annotations

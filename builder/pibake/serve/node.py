@@ -56,7 +56,9 @@ def goldens(folders: Folders) -> set[str]:
     }
 
 
-def place(client: Client, seed: Seed, golden: Golden, disk: int, folders: Folders) -> None:
+def place(
+    client: Client, seed: Seed, golden: Golden, disk: int, folders: Folders, *, before: Own | None
+) -> None:
     """Put a node's own files where its export has them: its seed if that is another one, and an empty state if it has none.
 
     What a node took away from its seed once it was up, its secrets, stays away.
@@ -67,17 +69,18 @@ def place(client: Client, seed: Seed, golden: Golden, disk: int, folders: Folder
         golden: the image its root file system is laid over.
         disk: how large its state looks, in MiB.
         folders: the server's.
+        before: what was recorded of it.
     """
     folder = folders.node(client.hostname)
     export = folder / "export"
     boot = export / "boot"
     boot.mkdir(parents=True, exist_ok=True)
     now = Own(golden.root.name, seed.instance_id)
-    if recorded(client.hostname, "nfs", folders) != now:
+    if before != now:
         for old in boot.iterdir():
             delete(old)
         for path, file in seed.tree:
-            _write(boot / path, file.data, file.mode)
+            put(boot / path, file)
     if client.state == "server":
         _state(export / "state.img", disk, folders)
     _record(folder, "nfs", now)
@@ -189,11 +192,14 @@ def _point(link: Path, target: str) -> None:
     temp.replace(link)
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
+def put(path: Path, file: File) -> None:
+    """Put a file in place whole, unless it is there: a board may be loading it."""
+    if path.is_file() and path.read_bytes() == file.data:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.part")
-    temp.write_bytes(data)
-    temp.chmod(mode)
+    temp.write_bytes(file.data)
+    temp.chmod(file.mode)
     temp.replace(path)
 
 

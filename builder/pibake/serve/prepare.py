@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pibake.seed import Seed
     from pibake.serve.folders import Folders
     from pibake.serve.golden import Golden
+    from pibake.serve.node import Own
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,8 @@ class Served:
 
     Attributes:
         site: this server.
-        clients: the nodes that boot from the wire.
+        boots: the nodes that boot from the wire, by hostname, and what each boots from.
         disks: those of nodes with `root: nbd`.
-        boots: what each of them boots from, by hostname.
         uefi: whether machines with UEFI are told what to load.
         left_out: hostnames of the other nodes, and why they cannot.
         key: signs what boards load by HTTP.
@@ -52,14 +52,18 @@ class Served:
     """
 
     site: Site
-    clients: tuple[Client, ...]
-    disks: tuple[Disk, ...]
     boots: Mapping[str, Boot]
+    disks: tuple[Disk, ...]
     uefi: bool
     key: Secret | None
     left_out: tuple[tuple[str, str], ...]
     behind: tuple[str, ...]
     outdated: tuple[str, ...]
+
+    @property
+    def clients(self) -> tuple[Client, ...]:
+        """The nodes that boot from the wire."""
+        return tuple(boot.client for boot in self.boots.values())
 
 
 def prepare(
@@ -88,27 +92,26 @@ def prepare(
     if strange := anew - names:
         name = min(strange)
         raise PibakeError(f"{name} boots from a card only: {dict(left_out)[name]}", "flash its card anew")
-    chosen = [_wired(node, site) for node in plan.nodes if node.hostname in names]
+    chosen = [_on_wire(node, site) for node in plan.nodes if node.hostname in names]
     folders.make()
-    job, found = nodes.prepare(plan, chosen, cache, progress, chosen[0].wire.disk << 20)
-    placing, placed = _Placing(job, site, folders), []
+    job, found = nodes.prepare(plan, chosen, cache, progress, plan.netboot.disk << 20)
+    placing, placed = _Placing(job, site, folders, plan.netboot.disk), []
     for node in chosen:
         with about(node.hostname):
             if node.hostname in anew:
                 delete(folders.node(node.hostname))
             placed.append(placing.place(node, found[node.hostname]))
     own.withdraw(clients, folders)
-    goldens.clean(own.goldens(folders), folders)
+    goldens.clean(own.goldens(folders), {one.boot.tftp for one in placed}, folders)
     uefi = _uefi(placed, folders, cache, progress)
     return Served(
         site,
-        tuple(one.boot.client for one in placed),
+        {one.hostname: one.boot for one in placed},
         tuple(
             Disk(one.hostname, folders.node(one.hostname) / own.DISK, one.golden.on.base.image)
             for one in placed
             if one.boot.client.root == "nbd"
         ),
-        {one.hostname: one.boot for one in placed},
         uefi,
         _key(plan, placed),
         left_out,
@@ -127,7 +130,8 @@ def _uefi(placed: Sequence[_Placed], folders: Folders, cache: Cache, progress: P
             except FetchError as error:
                 progress.say(f"warning: machines with UEFI will not boot, and Raspberry Pis will: {error}")
                 return False
-            (tree | grub.shared()).write(folders.tftp)
+            for path, file in tree | grub.shared():
+                own.put(folders.tftp / path, file)
             return True
     return False
 
@@ -158,7 +162,7 @@ def wired(plan: Plan) -> tuple[tuple[Client, ...], tuple[tuple[str, str], ...]]:
     return clients, left_out
 
 
-def _wired(node: NodePlan, site: Site) -> NodePlan:
+def _on_wire(node: NodePlan, site: Site) -> NodePlan:
     """Return a node as it is on the wire: it tells this server how far it has come, unless it is to tell another."""
     return replace(node, wired=True, report=f"http://{site.address.ip}:{site.ports.http}/report")
 
@@ -189,27 +193,28 @@ class _Placed:
 class _Placing:
     """Puts what is the nodes' own in place.
 
-    `newest` holds the golden images got ready so far, and `kept` those that nodes are on already, by digest or name and
-    kind of root.
+    `disk` is how large a node's state looks, in MiB. `newest` holds the golden images got ready so far, and `kept` those
+    that nodes are on already, by digest or name and kind of root.
     """
 
     job: Job
     site: Site
     folders: Folders
+    disk: int
     newest: dict[tuple[str, str], Golden] = field(default_factory=dict)
     kept: dict[tuple[str, str], Golden | None] = field(default_factory=dict)
 
     def place(self, node: NodePlan, on: Ground) -> _Placed:
         """Place one node."""
-        golden = self.golden(node, on)
+        before = own.recorded(node.hostname, node.wire.root, self.folders)
+        golden = self.golden(node.wire.root, before, on)
         client = _client(node)
         epoch = nodes.source_date_epoch(golden.on.base, self.job.sources)
-        before = own.recorded(node.hostname, node.wire.root, self.folders)
         if node.wire.root == "nfs":
             # nothing is the node's to enlarge
             on_wire = replace(golden.on, system=replace(golden.on.system, growth=Growth.NONE))
             seed = nodes.render_seed(node, on_wire, 0, self.job, epoch)
-            own.place(client, seed, golden, node.wire.disk, self.folders)
+            own.place(client, seed, golden, self.disk, self.folders, before=before)
             self.describe(node, golden, seed, epoch)
         else:
             seed = nodes.render_seed(node, golden.on, 0, self.job, epoch)
@@ -225,10 +230,8 @@ class _Placing:
         manifest = nodes.described(node, golden.on, seed, epoch, self.job)
         own.note(self.folders.node(node.hostname) / own.MANIFEST, manifest)
 
-    def golden(self, node: NodePlan, on: Ground) -> Golden:
+    def golden(self, root: str, before: Own | None, on: Ground) -> Golden:
         """Return the golden image a node's own files lie over, or the newest if it has none yet."""
-        root = node.wire.root
-        before = own.recorded(node.hostname, root, self.folders)
         if before:
             if (before.golden, root) not in self.kept:
                 self.kept[before.golden, root] = goldens.known(before.golden, root, self.folders)

@@ -46,9 +46,9 @@ class Ramdisk:
         """Return boot.sig: the digest signed with the cluster's boot key, at a Unix time."""
         return signature(self.sha256, time, key=key)
 
-    def chunks(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yield the bytes from `start` up to `end`, MiB by MiB; any number of threads may do so."""
-        yield from _chunks(self.image, start, self.image.length if end is None else end)
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the bytes, MiB by MiB; any number of threads may do so."""
+        return _chunks(self.image)
 
 
 def make(content: Path, image: Path, *, epoch: int) -> None:
@@ -125,14 +125,14 @@ def ramdisk(image: Path, tree: Tree, *, epoch: int) -> Ramdisk:
 
 def _digest(image: Composition) -> str:
     total = hashlib.sha256()
-    for chunk in _chunks(image, 0, image.length):
+    for chunk in _chunks(image):
         total.update(chunk)
     return total.hexdigest()
 
 
-def _chunks(image: Composition, start: int, end: int) -> Iterator[bytes]:
+def _chunks(image: Composition) -> Iterator[bytes]:
     with image.opened() as reader:
-        for position in range(start, end, CHUNK):
-            buffer = bytearray(min(CHUNK, end - position))
+        for position in range(0, image.length, CHUNK):
+            buffer = bytearray(min(CHUNK, image.length - position))
             reader.read_into(memoryview(buffer), position)
             yield bytes(buffer)

@@ -12,6 +12,7 @@ from pibake import catalog, config
 from pibake.errors import PibakeError
 from pibake.fsys import stamp
 from pibake.lock import held, is_held
+from pibake.log import log
 from pibake.plan import plan
 from pibake.run import find
 from pibake.serve import dhcp, host, http
@@ -26,7 +27,7 @@ from pibake.serve.web import Sources, application
 from pibake.serve.wire import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pibake.cache import Cache
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 LOCK = "serve"
 OLD_TFTP = 65535 * 1024
+"""Bytes of the largest file that some Pi 4 fetches by TFTP: 65535 blocks of 1024 bytes, until the release of 2022-10-03 asked
+for larger ones (rpi-eeprom, release notes)."""
 MOVE = "stop what has them; NFS, NBD and HTTP can be moved by options"
 TOOLS = {
     "dnsmasq": "answer boards",
@@ -65,9 +68,7 @@ class Service:
     Attributes:
         source: the cluster.yaml.
         cache: where bases and golden images are.
-        progress: where to show what is going on.
-        say: told in a sentence what happens.
-        on_line: told each line of an engine's log, after the engine's name.
+        progress: where to show what is going on, and to say what happens.
         interface: instead of the one in cluster.yaml.
         ports: where engines listen, if not where they usually do.
         renew: hostnames of nodes to start anew.
@@ -76,8 +77,6 @@ class Service:
     source: Path
     cache: Cache
     progress: Progress
-    say: Callable[[str], None]
-    on_line: Callable[[str, str], None] = lambda _, __: None
     interface: str = ""
     ports: Ports | None = None
     renew: Collection[str] = ()
@@ -154,14 +153,14 @@ class Service:
             if found := host.taken(served.site):
                 raise PibakeError("\n".join(found), MOVE)
             with ExitStack() as stack:
-                supervisor = Supervisor(engines(served, folders), say=self.say, on_line=self.on_line)
+                supervisor = Supervisor(engines(served, folders), say=self.progress.say, on_line=_log)
                 files = Files(served.boots, folders, served.key)
                 reports = Reports(folders.node)
                 sources = Sources(supervisor.states, lambda: _known(files.boots), reports, files)
                 where = served.site
                 stack.enter_context(http.serving(application(sources), where.address.ip, where.ports.http))
                 stack.enter_context(supervisor)
-                stack.enter_context(Watch(where, self.say))
+                stack.enter_context(Watch(where, self.progress.say))
                 self.report(served)
                 yield Running(supervisor, files)
 
@@ -176,38 +175,39 @@ class Service:
                 running.supervisor.update(engines(served, self.folders))
                 running.files.boots, running.files.key = served.boots, served.key
             except (PibakeError, OSError) as error:
-                self.say(
+                self.progress.say(
                     f"{self.source.name} was changed, and cannot be served; what was served goes on: {error}"
                 )
             else:
-                self.say(f"{self.source.name} was changed, and is served as it is now")
+                self.progress.say(f"{self.source.name} was changed, and is served as it is now")
                 self.report(served)
 
     def report(self, served: Served) -> None:
         """Say what is served, and what is not."""
         for hostname, reason in served.left_out:
-            self.say(f"note: {hostname} boots from a card only: {reason}")
+            self.progress.say(f"note: {hostname} boots from a card only: {reason}")
         for path in sorted(large(served.boots.values())):
-            self.say(
+            self.progress.say(
                 f"warning: {path.name} has {path.stat().st_size >> 20} MiB; a Pi 4 whose EEPROM is older than 2022-10-03 fetches 64 MiB by TFTP:"
                 " update it (docs/netboot-firmware.md), or take HTTP boot"
             )
         for hostname in served.behind:
-            self.say(
+            self.progress.say(
                 f"note: {hostname} stays on the golden image it has; `pibake serve --renew {hostname}` starts it anew on the newest"
             )
         for hostname in served.outdated:
-            self.say(
+            self.progress.say(
                 f"note: {hostname} keeps its disk, on which is what cluster.yaml said when that was made;"
                 f" `pibake serve --renew {hostname}` starts it anew"
             )
 
 
-def large(boots: Iterable[Boot]) -> set[Path]:
-    """Return the files that some Pi 4 cannot fetch by TFTP.
+def _log(engine: str, line: str) -> None:
+    log.debug("%s: %s", engine, line)
 
-    65535 blocks of 1024 bytes, until the release of 2022-10-03 asked for larger ones (rpi-eeprom, release notes).
-    """
+
+def large(boots: Iterable[Boot]) -> set[Path]:
+    """Return the files that some Pi 4 among the nodes cannot fetch by TFTP."""
     places = {boot.tftp for boot in boots if boot.client.board.netboot == "eeprom-2711"}
     return {
         path

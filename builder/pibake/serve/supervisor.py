@@ -72,10 +72,6 @@ class Supervisor:
         """Return what each engine is doing, in order."""
         return tuple(keeper.state for keeper in self._keepers.values())
 
-    def tail(self, name: str) -> str:
-        """Return the last lines an engine said."""
-        return self._keepers[name].tail()
-
     def _add(self, engine: Engine) -> None:
         keeper = self._keeper(engine)
         keeper.start()

@@ -2,7 +2,7 @@
 
 GET /status    the engines, and the nodes with their last reports, as JSON
 POST /report   a node's state, from the node's own address (`phone_home: http://ADDRESS:PORT/report`)
-GET /...       whatever `files` has for this peer and path; HEAD and ranges too (RFC 9110 section 14)
+GET /...       whatever `files` has for this peer and path; HEAD too, and ranges of files (RFC 9110 section 14)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.middleware import Middleware
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from pibake.serve.files import Stream
+from pibake.serve.ramdisk import Ramdisk
 from pibake.serve.reports import LIMIT, RefusedError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Sources:
     engines: Callable[[], Sequence[State]]
     nodes: Callable[[], Mapping[str, Mapping[str, Any]]]
     reports: Reports
-    files: Callable[[IPv4Address, str], Path | bytes | Stream | None]
+    files: Callable[[IPv4Address, str], Path | bytes | Ramdisk | None]
 
 
 def application(sources: Sources) -> Starlette:
@@ -71,9 +71,9 @@ def application(sources: Sources) -> Starlette:
         found = sources.files(_peer(request), request.path_params["path"])
         if isinstance(found, bytes):
             return Response(found, media_type=BINARY)
-        if isinstance(found, Stream):
-            length = {"content-length": str(found.length)}
-            return StreamingResponse(found.chunks(0, found.length), media_type=BINARY, headers=length)
+        if isinstance(found, Ramdisk):
+            length = {"content-length": str(found.image.length)}
+            return StreamingResponse(found.chunks(), media_type=BINARY, headers=length)
         if found is None or not found.is_file():
             return _refusal(404, "there is nothing here for you")
         return FileResponse(found, media_type=BINARY)
