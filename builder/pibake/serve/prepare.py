@@ -113,7 +113,7 @@ def prepare(
             if one.boot.client.root == "nbd"
         ),
         uefi,
-        _key(plan, placed),
+        _key(plan, job, placed),
         left_out,
         tuple(one.hostname for one in placed if one.behind),
         tuple(one.hostname for one in placed if one.outdated),
@@ -136,8 +136,10 @@ def _uefi(placed: Sequence[_Placed], folders: Folders, cache: Cache, progress: P
     return False
 
 
-def _key(plan: Plan, placed: Sequence[_Placed]) -> Secret | None:
+def _key(plan: Plan, job: Job, placed: Sequence[_Placed]) -> Secret | None:
     """Return the key that signs what a Pi 4 or 5 loads by HTTP, if there may be one."""
+    if job.secrets and job.secrets.boot_key:
+        return job.secrets.boot_key
     if plan.folder is None or not any(one.boot.client.board.netboot.startswith("eeprom-") for one in placed):
         return None
     place = vault.Vault(plan.folder / vault.FOLDER)
