@@ -125,6 +125,8 @@ def test_a_board_is_gone_with_the_command_however_it_ends(lab: Lab, number: sign
         "netns",
         "exec",
         lab.server,
+        "env",
+        "--default-signal=INT",  # a shell's background job has it ignored
         sys.executable,
         "-m",
         "pibake",

@@ -256,7 +256,9 @@ PULL = CHILD.format(way="pull", call="pull(lab, cache.root / 'out', cache, hook,
 def child(
     code: str, lab: Reference, cache: Cache, image: str, *, die: float = 1e18, piece: int = PIECE
 ) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-c", code, str(lab), str(cache.root), str(die), image, str(piece)]
+    # a shell's background job has SIGINT ignored
+    argv = ["env", "--default-signal=INT", sys.executable, "-c", code]
+    argv += [str(lab), str(cache.root), str(die), image, str(piece)]
     root = Path(__file__).parents[2]
     return subprocess.run(argv, cwd=root, capture_output=True, text=True, check=False, timeout=60)
 
