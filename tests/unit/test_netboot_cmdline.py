@@ -39,7 +39,7 @@ def words(client: Client) -> list[str]:
 
 def test_a_shared_root_is_found_by_our_own_words_and_by_none_of_the_cards() -> None:
     assert words(CLIENT) == [
-        *KEPT, "boot=pibake", "pibake.root=nfs", "pibake.server=10.77.0.1", "pibake.name=node3", "pibake.ip=10.77.0.13/24",
+        *KEPT, "boot=pibake", "pibake.root=nfs", "pibake.server=10.77.0.1", "pibake.http=8069", "pibake.name=node3", "pibake.ip=10.77.0.13/24",
         "pibake.mac=dc:a6:32:01:02:03", "root=/dev/nfs", "pibake.nfs=22049", "pibake.golden=0123456789abcdef+537919488",
         "pibake.state=server", "pibake.boot=/boot/firmware",
     ]  # fmt: skip

@@ -37,8 +37,9 @@ def test_both_start_the_same_program() -> None:
 
 
 def test_the_program_reads_every_word_that_it_is_told() -> None:
-    program = initramfs.scripts()[initramfs.PROGRAM].data.decode()
-    told = {"server", "nfs", "nbd", "ip", "mac", "name", "golden", "state", "boot", "clock"}
+    programs = [initramfs.scripts()[path].data.decode() for path in (initramfs.PROGRAM, "pibake/tell")]
+    program = "\n".join(programs)
+    told = {"http", "server", "nfs", "nbd", "ip", "mac", "name", "golden", "state", "boot", "clock"}
     assert set(re.findall(r"^ +pibake\.(\w+)=\*\)", program, re.MULTILINE)) == told
 
 

@@ -46,6 +46,7 @@ def _ours(client: Client, site: Site, golden: Root) -> Sequence[str]:
         "boot=pibake",
         f"pibake.root={client.root}",
         f"pibake.server={site.address.ip}",
+        f"pibake.http={ports.http}",
         f"pibake.name={client.hostname}",
         f"pibake.ip={client.address}/{site.address.network.prefixlen}",
     ]

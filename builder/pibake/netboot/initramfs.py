@@ -11,6 +11,8 @@ from pibake import resources
 from pibake.tree import File, Tree
 
 PROGRAM = "pibake/mount"
+TOLD = ("tell", "pibake-root.service", "pibake-cloud-init.service", "pibake-told.conf")
+"""What it leaves for the root file system, and tells this server with how far the node has come."""
 DRACUT = ("var/lib/dracut/hooks", "usr/lib/dracut/hooks")
 
 
@@ -24,6 +26,7 @@ def scripts() -> Tree:
     return Tree(
         {
             PROGRAM: File(_data("initramfs", "mount"), 0o755),
+            **{f"pibake/{name}": File(_data("initramfs", name)) for name in TOLD},
             "scripts/pibake": File(_data("initramfs", "initramfs-tools")),
             **{f"{folder}/{name}": file for folder in DRACUT for name, file in hooks.items()},
         }
