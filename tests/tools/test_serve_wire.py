@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.tools.netns import Place, needs_namespaces, places, switch
+from tests.tools.netns import Place, entered, needs_namespaces, places, switch
 
 from pibake.netboot.values import PROXY, SERVER, Site
 from pibake.serve import host, wire
@@ -71,7 +71,7 @@ def _sooner(monkeypatch: pytest.MonkeyPatch) -> None:
 def told(place: Place, wanted: Site, what: Callable[[list[str]], bool], limit: float = 5.0) -> list[str]:
     """Watch until what is said suffices, or for `limit` seconds; return it."""
     said: list[str] = []
-    watch = Watch(wanted, said.append)
+    watch = Watch(wanted, Path("/"), said.append)
     place.inside(watch.__enter__)
     try:
         deadline = time.monotonic() + limit
@@ -130,6 +130,36 @@ def test_a_switch_with_spanning_tree_is_named_once(net: list[Place]) -> None:
 def test_an_interface_that_goes_away_is_said_and_is_no_end(net: list[Place]) -> None:
     gone = Site("eth9", IPv4Interface("10.77.0.1/24"))
     assert told(net[0], gone, bool) == ["cannot look for trouble on eth9: No such device"]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_fills_up_is_said_each_time_it_comes_to_that(
+    net: list[Place], small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "ROOM", 1 << 20)
+    monkeypatch.setattr(wire, "ROOM_EVERY", 0.02)
+    said: list[str] = []
+    with entered(net[0].name), Watch(site(PROXY), small, said.append):
+        for times in (1, 2):
+            time.sleep(0.1)
+            assert len(said) == times - 1
+            (small / "state.img").write_bytes(bytes(7 << 19))
+            deadline = time.monotonic() + 5
+            while len(said) < times and time.monotonic() < deadline:
+                time.sleep(0.02)
+            time.sleep(0.1)
+            assert len(said) == times
+            assert said[-1].startswith(f"{small} has 0 MiB left: when there is nothing, nodes' writes fail")
+            (small / "state.img").unlink()
 
 
 def test_ports_that_are_taken_are_named_with_who_has_them(net: list[Place], tmp_path: Path) -> None:

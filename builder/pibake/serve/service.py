@@ -160,7 +160,7 @@ class Service:
                 where = served.site
                 stack.enter_context(http.serving(application(sources), where.address.ip, where.ports.http))
                 stack.enter_context(supervisor)
-                stack.enter_context(Watch(where, self.progress.say))
+                stack.enter_context(Watch(where, folders.root, self.progress.say))
                 self.report(served)
                 yield Running(supervisor, files)
 

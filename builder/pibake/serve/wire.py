@@ -6,6 +6,7 @@ section 17.14), which is when its boot ROM asks; BPDUs, every 2 s, tell.
 
 from __future__ import annotations
 
+import shutil
 import socket
 import struct
 import threading
@@ -16,6 +17,7 @@ from pibake.serve.offers import offers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from pibake.netboot.values import Site
     from pibake.serve.offers import Offer
@@ -28,21 +30,31 @@ SOL_PACKET, PACKET_ADD_MEMBERSHIP, PACKET_MR_MULTICAST = 263, 1, 0
 """linux/socket.h and linux/if_packet.h."""
 EVERY = 300.0
 """Seconds between two questions for other DHCP servers."""
+ROOM, ROOM_EVERY = 1 << 30, 10.0
+"""Bytes below which the disk with nodes' files is all but full, and seconds between two looks at it."""
 FOR = 5.0
 """Seconds in which they answer: dnsmasq looks for 3 s whether the address it would offer is in use."""
 
 
 class Watch:
-    """Looks while its block is entered, and says once of each thing what is wrong; `say` is called from threads."""
+    """Looks while its block is entered, and says once of each thing what is wrong; `say` is called from threads.
 
-    def __init__(self, site: Site, say: Callable[[str], None]) -> None:
+    `folder` is where nodes' files are.
+    """
+
+    def __init__(self, site: Site, folder: Path, say: Callable[[str], None]) -> None:
         self._site = site
+        self._folder = folder
         self._say = say
         self._said: set[str] = set()
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._often, args=(look, pause), name=look.__name__, daemon=True)
-            for look, pause in ((self._bridges, 0.0), (self._servers, EVERY))
+            for look, pause in (
+                (self._bridges, 0.0),
+                (self._servers, EVERY),
+                (self._room, ROOM_EVERY),
+            )
         ]
 
     def __enter__(self) -> Self:
@@ -82,6 +94,13 @@ class Watch:
             if offer.server != self._site.address.ip and (why := _rival(self._site, offer)):
                 self._once(str(offer.server), why)
 
+    def _room(self) -> None:
+        free = shutil.disk_usage(self._folder).free
+        if free < ROOM:
+            self._once("room", _full(self._folder, free))
+        elif free > 2 * ROOM:  # said again, should it come to that again
+            self._said.discard("room")
+
     def _once(self, subject: str, warning: str) -> None:
         if subject not in self._said:
             self._said.add(subject)
@@ -110,6 +129,13 @@ def _tree(site: Site, sender: str) -> str:
     return (
         f"the switch {sender} at {site.interface} has spanning tree on: a port may pass nothing for 30 s after a board is"
         " switched on, and the board may have given up by then; make the boards' ports edge ports (PortFast), or turn it off"
+    )
+
+
+def _full(folder: Path, free: int) -> str:
+    return (
+        f"{folder} has {free >> 20} MiB left: when there is nothing, nodes' writes fail, and their file systems become"
+        " read-only until they are started again; make room there, nodes' own files take what they have written"
     )
 
 
