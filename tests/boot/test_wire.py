@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from tests.net import uefi
 from pibake.netboot.values import PROXY, SERVER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.boot.wire import Wire
@@ -154,6 +156,50 @@ def test_a_node_may_keep_its_files_on_a_disk_of_its_own(tmp_path: Path, debian_1
             wired.report(machine)
             assert wired.ssh("cat /var/tmp/mark") == "kept"
             assert wired.ssh("findmnt -n -o SOURCE /var/lib/kubelet").startswith("/dev/vda")
+
+
+@pytest.mark.flavours
+@pytest.mark.parametrize("root", ["nfs", "nbd"])
+def test_a_server_whose_disk_is_full_costs_what_is_written_then_and_no_more(
+    root: str, tmp_path: Path, debian_13: Path
+) -> None:
+    assert debian_13.exists()
+    with wire(tmp_path, node=f"root: {root}") as wired, disk_of(wired.netboot, 4 << 30):
+        wired.serve()
+        played = wired.plays("pi4")
+        with wired.machine(played) as machine:
+            assert wired.problems(wired.report(machine)) == []
+            wired.ssh("echo kept > /var/tmp/mark && sync")
+            filler = wired.netboot / "filler"
+            with suppress(OSError), filler.open("wb") as file:
+                while True:
+                    file.write(bytes(1 << 20))
+                    file.flush()
+            wired.ssh("! dd if=/dev/urandom of=/var/tmp/big bs=1M count=300 conv=fsync 2> /dev/null")
+            wired.until("MiB left: when there is nothing, nodes' writes fail")
+            filler.unlink()
+        with wired.machine(played) as machine:
+            report = wired.report(machine, 600)
+            assert wired.problems(report) == []
+            assert wired.ssh("cat /var/tmp/mark") == "kept"
+            wired.ssh("dd if=/dev/urandom of=/var/tmp/big bs=1M count=300 conv=fsync 2> /dev/null")
+            machine.power_off()
+        wired.stop()
+
+
+@contextmanager
+def disk_of(folder: Path, size: int) -> Iterator[None]:
+    """Have a folder be on a disk of its own."""
+    image = folder.with_suffix(".img")
+    with image.open("wb") as file:
+        file.truncate(size)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
+    folder.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def until(machine: vm.Machine, pattern: str, limit: float = 300) -> None:

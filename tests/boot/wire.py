@@ -79,22 +79,21 @@ class Wire:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         self.stack.callback(self.stop)
-        assert self.child.stdout
-        for line in self.child.stdout:
-            self.said.append(line)
-            if line.startswith("serving"):
-                return
-        raise AssertionError("".join(self.said))
+        self.until("serving with ")
 
     def follows(self) -> None:
         """Wait until a changed cluster.yaml is served."""
+        line = self.until("was changed")
+        assert "is served as it is now" in line, line
+
+    def until(self, text: str) -> str:
+        """Wait until it says this, and return that line."""
         assert self.child
         assert self.child.stdout
         for line in self.child.stdout:
             self.said.append(line)
-            if "was changed" in line:
-                assert "is served as it is now" in line, line
-                return
+            if text in line:
+                return line
         raise AssertionError("".join(self.said))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
