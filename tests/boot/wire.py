@@ -113,11 +113,15 @@ class Wire:
         assert len(found) == 1, found
         os.kill(int(found[0]), signal.SIGKILL)
 
-    def plays(self, model: str) -> Result:
-        """Play the board: what it loads lies in `loaded`."""
+    def plays(self, model: str, patience: float | None = None) -> Result:
+        """Play the board: what it loads lies in `loaded`; `patience` is how long it asks for an address, in seconds."""
         seat = self.lab.seat(MAC)
         loaded = self.folder / "loaded"
-        result = inside(seat.namespace, lambda: play(model, "eth0", mac=MAC, serial=SERIAL, folder=loaded))
+        result = inside(
+            seat.namespace,
+            lambda: play(model, "eth0", mac=MAC, serial=SERIAL, folder=loaded, patience=patience),
+            limit=120,
+        )
         ip("-n", seat.namespace, "link", "delete", "eth0")
         assert result.boots, [step for step in result.steps if step.verdict != "ok"]
         return result

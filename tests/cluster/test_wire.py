@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -68,4 +70,31 @@ def test_a_board_without_a_card_joins_and_runs_a_container(root: str, lab: Lab, 
         assert report["join"]["stage"] == "scrubbed"
         assert wired.problems(report) == []
         assert wired.status()["nodes"]["node3"]["report"]["stage"] == "scrubbed"
+    lab.kubectl("delete", "node", "node3")
+
+
+def test_a_board_that_nobody_knew_joins_as_the_node_it_is_adopted_as(lab: Lab, wired: Wire) -> None:
+    cluster = lab.folder / "cluster.yaml"
+    cluster.write_text(cluster.read_text().replace(f", mac: '{MAC}', serial: {SERIAL}", ""))
+    wired.follows()
+    with ThreadPoolExecutor(1) as pool:
+        playing = pool.submit(wired.plays, "pi4", 100.0)
+        deadline = time.monotonic() + 30
+        while SERIAL not in {
+            board["serial"] for board in json.loads(wired.pibake("boards", "--json"))["boards"]
+        }:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        assert not playing.done()
+        wired.pibake("adopt", SERIAL, "--as", "node3")
+        played = playing.result()
+    with wired.machine(played) as machine:
+        lab.wait("node/node3", 600)
+        answer, _ = run_pod(lab)
+        assert answer == "200"
+        assert wired.report(machine, 600)["join"]["stage"] == "scrubbed"
+        (node,) = [
+            one for one in json.loads(wired.pibake("status", "--json"))["nodes"] if one["hostname"] == "node3"
+        ]
+        assert node["state"] == "joined"
     lab.kubectl("delete", "node", "node3")

@@ -41,8 +41,11 @@ class Place:
         return inside(self.name, work)
 
 
-def inside(namespace: str, work: Callable[[], T]) -> T:
-    """Return what `work` returns in a thread of its own in a network namespace; sockets it makes stay there."""
+def inside(namespace: str, work: Callable[[], T], limit: float = 60) -> T:
+    """Return what `work` returns in a thread of its own in a network namespace; sockets it makes stay there.
+
+    `limit` is how many seconds it may take.
+    """
     done: Future[T] = Future()
 
     def alone() -> None:
@@ -53,7 +56,7 @@ def inside(namespace: str, work: Callable[[], T]) -> T:
             done.set_exception(error)
 
     threading.Thread(target=alone, daemon=True).start()
-    return done.result(60)
+    return done.result(limit)
 
 
 @contextmanager
