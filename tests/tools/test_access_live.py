@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,6 +180,97 @@ def test_a_rotated_token_is_taken_and_the_old_one_no_more(server: Server) -> Non
     )
     assert kept["type"] == "bootstrap.kubernetes.io/token"
     assert "annotations" not in kept["metadata"]  # where kubectl keeps a copy in the clear
+
+
+INFO = (
+    "architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion", "machineID",
+    "operatingSystem", "osImage", "systemUUID",
+)  # fmt: skip
+"""What a Node has to say of its machine (Kubernetes API reference, NodeSystemInfo)."""
+
+
+def node(name: str, address: str, **status: object) -> dict[str, object]:
+    conditions = [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ok"}]
+    info = dict.fromkeys(INFO, "") | {"kubeletVersion": "v1.31.4"}
+    addresses = [{"type": "InternalIP", "address": address}]
+    return {
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+        "status": {"conditions": conditions, "nodeInfo": info, "addresses": addresses, **status},
+    }  # fmt: skip
+
+
+def register(server: Server, one: dict[str, object]) -> None:
+    """Make a Node, and give it its status, as its kubelet does."""
+    assert server.kubectl("create", "-f", "-", stdin=json.dumps(one)).returncode == 0
+    raw = f"/api/v1/nodes/{one['metadata']['name']}/status"  # type: ignore[index]
+    known = json.loads(server.kubectl("get", "--raw", raw).stdout)
+    told = json.dumps(known | {"status": one["status"]})
+    assert server.kubectl("replace", "--raw", raw, "-f", "-", stdin=told).returncode == 0
+
+
+def lease(name: str, offset: float) -> dict[str, object]:
+    at = datetime.now(UTC) + timedelta(seconds=offset)
+    spec = {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": f"{at:%Y-%m-%dT%H:%M:%S.%fZ}"}
+    metadata = {"name": name, "namespace": "kube-node-lease"}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+
+
+def test_check_finds_what_is_not_as_cluster_yaml_says(server: Server) -> None:
+    server.kubectl("create", "namespace", "kube-node-lease")
+    pressed = [
+        {"type": "Ready", "status": "True"},
+        {"type": "DiskPressure", "status": "True", "message": "kubelet has disk pressure"},
+    ]
+    register(server, node("node1", "192.168.10.11", conditions=pressed))
+    register(server, node("stranger", "192.168.10.99"))
+    assert server.kubectl("apply", "-f", "-", stdin=json.dumps(lease("node1", 90))).returncode == 0
+    labels = {"app": "web"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "web", "image": "web"}]}}
+    web = {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": template},
+    }  # fmt: skip
+    assert server.kubectl("create", "-f", "-", stdin=json.dumps(web)).returncode == 0
+
+    code, findings = checked(server)
+    assert code == 5
+    found = {(one["what"], one["subject"]): (one["status"], one["detail"]) for one in findings}
+    assert found["node", "node1"] == ("wrong", "DiskPressure: kubelet has disk pressure")
+    assert found["node", "node2"] == ("wrong", "is not in the cluster")
+    assert found["node", "stranger"] == ("warning", "is in the cluster, and not in cluster.yaml")
+    assert found["address", "node1"] == ("ok", "192.168.10.11")
+    assert found["kubelet", "node1"] == ("ok", "v1.31.4")
+    assert found["API server", "API server"][1].endswith("where cluster.yaml says v1.31.4")
+    status, detail = found["clock", "node1"]
+    assert (status, detail.partition(" ")[2]) == ("wrong", "s later than the API server's")
+    assert 80 <= int(detail.partition(" ")[0]) <= 92
+    assert found["clock", "API server"][0] == "ok"
+    assert found["disk", "node1"] == ("unknown", "its kubelet does not say")
+    assert found["certificate", "API server's certificate"][0] == "warning"
+    assert found["certificate", "authority ca"][0] == "ok"
+    assert found["Deployment", "default/web"] == ("wrong", "0 of 2 ready")
+    for name in ("node1", "stranger"):
+        server.kubectl("delete", "node", name)
+
+
+def checked(server: Server) -> tuple[int, list[dict[str, str]]]:
+    argv = [sys.executable, "-m", "pibake", "check", "--json", "--server", server.url]
+    env = {**os.environ, "HOME": str(server.home)}
+    done = subprocess.run(
+        argv, cwd=server.home, env=env, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_server_that_does_not_answer_is_an_error_of_another_kind(server: Server) -> None:
+    argv = [sys.executable, "-m", "pibake", "check", "--server", f"https://127.0.0.1:{free()}"]
+    env = {**os.environ, "HOME": str(server.home)}
+    done = subprocess.run(
+        argv, cwd=server.home, env=env, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1
+    assert "to ask the API server for its version" in done.stderr
 
 
 def test_forget_takes_a_node_out_and_is_fine_when_it_is_gone(server: Server) -> None:

@@ -49,6 +49,7 @@ COMMANDS = {
     "kubeconfig": ("pibake.cli.access", "Write a kubeconfig, before the cluster has power or after."),
     "known-hosts": ("pibake.cli.access", "Write the known_hosts lines of all nodes."),
     "ssh": ("pibake.cli.access", "Log in to a node, sure of its host key from the first time on."),
+    "check": ("pibake.cli.check", "Look a running cluster over from outside."),
     "forget": ("pibake.cli.forget", "Take a node out of the cluster and remove what was made for it."),
     "doctor": ("pibake.cli.doctor", "Say what this host lacks, and how to install it."),
 }
@@ -106,9 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        group.main(argv, prog_name="pibake", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        # no command returns anything; click returns the status of one that ended by `Exit`
+        status = group.main(argv, prog_name="pibake", standalone_mode=False)
+        if status:
+            sys.exit(status)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from pibake.identity.model import K3S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from pibake.identity.model import Secrets
 
@@ -45,6 +47,15 @@ def rows(secrets: Secrets) -> Iterator[Row]:
         yield Row("SSH host key", name, hostkeys.fingerprint(node.host_key), "")
         if secrets.distribution == K3S:
             yield Row("node password", name, "", "")
+
+
+def ends(secrets: Secrets) -> dict[str, datetime]:
+    """Return when the certificate of each authority ends, by its name; those that are damaged are left out."""
+    found = {}
+    for name, pair in secrets.authorities.items():
+        with suppress(ValueError):
+            found[name] = pki.valid(pki.certificates(pair.cert)[0])[1]
+    return found
 
 
 def _pin(secrets: Secrets) -> str:
