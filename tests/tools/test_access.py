@@ -193,6 +193,7 @@ def test_kubeconfig_options_that_mean_nothing_are_refused(home: Home) -> None:
     assert "--group goes with --user" in home("kubeconfig", "--group", "x", code=2)
     assert "no length of time" in home("kubeconfig", "--ttl", "soon", code=2)
     assert "over at once" in home("kubeconfig", "--ttl", "0s", code=1)
+    assert "is no host that ssh can log in to" in home("kubeconfig", "--via", "-oProxyCommand=x", code=1)
     assert "is no API server's URL" in home("kubeconfig", "--server", "http://a", code=1)
     assert (
         yaml.safe_load(home("kubeconfig", "--server", "https://a:1"))["clusters"][0]["cluster"]["server"]

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+import select
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,6 +133,46 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_the_kubeconfig_made_before_the_server_ran_is_the_administrators(server: Server) -> None:
     assert server.kubectl("auth", "can-i", "*", "*").stdout.strip() == "yes"
+
+
+def test_the_server_is_reached_through_a_socks_proxy(server: Server) -> None:
+    with socks() as (port, asked):
+        said = server.pibake("kubeconfig", "--via", "node1", "--server", server.url, "-o", "far")
+        assert said.startswith("far: kubectl --kubeconfig far get nodes")
+        text = (server.home / "far").read_text().replace("127.0.0.1:1080", f"127.0.0.1:{port}")
+        (server.home / "far").write_text(text)
+        assert server.kubectl("get", "--raw", "/readyz", config="far").stdout == "ok"
+    assert f"https://127.0.0.1:{asked[0]}" == server.url
+
+
+@contextmanager
+def socks() -> Iterator[tuple[int, list[int]]]:
+    """Be what `ssh -D` offers (RFC 1928, without authentication), and note the ports that are asked for."""
+    asked: list[int] = []
+
+    class Relay(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            count = self.request.recv(2)[1]
+            self.request.recv(count)
+            self.request.sendall(b"\5\0")
+            kind = self.request.recv(4)[3]
+            length = 4 if kind == 1 else self.request.recv(1)[0]
+            self.request.recv(length)
+            asked.append(int.from_bytes(self.request.recv(2), "big"))
+            self.request.sendall(b"\5\0\0\1" + bytes(6))
+            with socket.create_connection(("127.0.0.1", asked[-1])) as far:
+                other = {far: self.request, self.request: far}
+                while True:
+                    for one in select.select(list(other), [], [])[0]:
+                        data = one.recv(65536)
+                        if not data:
+                            return
+                        other[one].sendall(data)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Relay) as proxy:
+        threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+        yield proxy.server_address[1], asked
+        proxy.shutdown()
 
 
 def test_a_users_kubeconfig_is_who_it_says_and_may_do_nothing_yet(server: Server) -> None:

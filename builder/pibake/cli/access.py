@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pibake.cli.common import Opened
     from pibake.identity import Secrets
 
+PROXY = "127.0.0.1:1080"
+"""Where ssh is to offer its SOCKS proxy: the port of SOCKS (IANA)."""
 ADMIN_TTL = timedelta(days=365)
 USER_TTL = timedelta(days=30)
 
@@ -26,6 +29,7 @@ USER_TTL = timedelta(days=30)
 Examples:
   pibake kubeconfig > kubeconfig && kubectl --kubeconfig kubeconfig get nodes
   pibake kubeconfig --merge
+  pibake kubeconfig --via node1 -o kubeconfig    from outside: through ssh to node1
   pibake kubeconfig --user alice --group developers --ttl 8h -o alice.kubeconfig"""
 )
 @config_option
@@ -37,6 +41,8 @@ Examples:
 @click.option("--user", metavar="NAME", help="Who it is for  [default: the cluster's administrator]")
 @click.option("--group", "groups", multiple=True, metavar="NAME",
               help="With --user: a group they are in; may be given again.")  # fmt: skip
+@click.option("--via", metavar="HOST",
+              help="A node, or USER@HOST, that the API server is reached through, by ssh's SOCKS proxy.")  # fmt: skip
 @click.option("--ttl", type=Duration(), metavar="TIME",
               help="How long it is good for, like 8h or 30d  [default: 1y; with --user 30d]")  # fmt: skip
 def kubeconfig(
@@ -48,6 +54,7 @@ def kubeconfig(
     merge: bool,
     user: str | None,
     groups: tuple[str, ...],
+    via: str | None,
     ttl: timedelta | None,
 ) -> None:
     """Write a kubeconfig, with a certificate made for it.
@@ -60,12 +67,14 @@ def kubeconfig(
     if groups and not user:
         raise click.UsageError("--group goes with --user")
     place = opened(config, age_identity)
+    proxy = f"socks5://{PROXY}" if via else ""
+    jump = _jump(place, via) if via else ""
     secrets, url, now = place.vault.existing(), place.url(server), datetime.now(UTC)
     if user:
         pair = identity.client_certificate(secrets, user, groups, USER_TTL if ttl is None else ttl, now)
     else:
         pair = identity.admin_certificate(secrets, ADMIN_TTL if ttl is None else ttl, now)
-    text = identity.kubeconfig(secrets, url, pair, user or identity.admin(secrets))
+    text = identity.kubeconfig(secrets, url, pair, user or identity.admin(secrets), proxy)
     if merge:
         target = out or _usual()
         there = target.read_text("utf-8", "replace") if target.exists() else ""
@@ -78,6 +87,20 @@ def kubeconfig(
         click.echo(f"{out}: kubectl --kubeconfig {out} get nodes")
     else:
         click.echo(text, nl=False)
+    if via:
+        click.echo(f"while this runs, kubectl reaches the cluster:  ssh -N -D {PROXY} {jump}", err=True)
+
+
+def _jump(place: Opened, via: str) -> str:
+    """Return who ssh logs in to: a node as its first user, or what was given."""
+    if not re.fullmatch(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.:-]*", via):
+        raise PibakeError(
+            f"{via!r} is no host that ssh can log in to", "write it like node1 or me@gate.example.com"
+        )
+    for node in place.plan.nodes:
+        if via.lower() in {node.hostname, node.fqdn}:
+            return f"{node.users[0].name}@{node.link.address.ip}"
+    return via
 
 
 @click.command("known-hosts", epilog="Example: pibake known-hosts >> ~/.ssh/known_hosts")

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from pibake.identity.model import Pair, Secrets
 
 
-def kubeconfig(secrets: Secrets, server: str, pair: Pair, user: str) -> str:
+def kubeconfig(secrets: Secrets, server: str, pair: Pair, user: str, proxy: str = "") -> str:
     """Return a kubeconfig whose cluster and context are named after the cluster.
 
-    The user's entry is `USER@CLUSTER`: every kubeadm cluster has a kubernetes-admin, and files are merged.
+    The user's entry is `USER@CLUSTER`: every kubeadm cluster has a kubernetes-admin, and files are merged. `proxy` is the
+    URL of a SOCKS proxy that the server is reached through.
     """
     cluster, entry = secrets.cluster, f"{user}@{secrets.cluster}"
     return _dump(
@@ -29,7 +30,11 @@ def kubeconfig(secrets: Secrets, server: str, pair: Pair, user: str) -> str:
             "clusters": [
                 {
                     "name": cluster,
-                    "cluster": {"server": server, "certificate-authority-data": _data(secrets.ca.cert)},
+                    "cluster": {
+                        "server": server,
+                        "certificate-authority-data": _data(secrets.ca.cert),
+                        **({"proxy-url": proxy} if proxy else {}),
+                    },
                 }
             ],
             "users": [
