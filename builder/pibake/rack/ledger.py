@@ -7,6 +7,7 @@ what has changed on the disk now and then. A disk that is full costs the history
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -269,7 +270,7 @@ def _timelines(base: sqlite3.Connection, which: str, values: tuple[str, ...]) ->
 
 
 def _damaged(path: Path, error: sqlite3.Error) -> PibakeError:
-    return PibakeError(
-        f"{path}, where it is kept what boards have done, cannot be read: {error}",
-        "if it is yours to read, remove it: nothing but the history is lost",
-    )
+    what = f"{path}, where it is kept what boards have done, cannot be read: {error}"
+    if path.exists() and not os.access(path, os.R_OK):
+        return PibakeError(what, "it is another user's: try it with sudo")
+    return PibakeError(what, "if it is yours to read, remove it: nothing but the history is lost")
