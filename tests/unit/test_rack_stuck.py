@@ -9,8 +9,8 @@ import pytest
 from tests.unit.racks import NOW, boot, known, moment
 
 from pibake.boards import NETBOOT
-from pibake.rack.case import LIMITS, WORDS, Case
-from pibake.rack.rules import RULES, Rule
+from pibake.rack.case import LIMITS, WORDS, Case, Rule
+from pibake.rack.rules import RULES
 from pibake.rack.stuck import stuck
 from pibake.rack.values import FAIL, OWN, WAIT, WIRE, Moment
 

@@ -1,4 +1,4 @@
-"""A boot that is looked at for why it does not go on, and the limits past which that is worth a word."""
+"""A boot that is looked at for why it does not go on, the limits past which that is worth a word, and what a rule about it is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pibake.boards import BOARDS
 from pibake.rack.values import OK, STAGES, WAIT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pibake.boards import Board
     from pibake.rack.states import Known
     from pibake.rack.values import Moment, Timeline
@@ -113,3 +115,24 @@ class Case:
             "before": self.at.stage,
             "minutes": f"{self.quiet / 60:.0f}",
         }
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way to be stuck.
+
+    Attributes:
+        at: the stage that does not go on, or is due and does not come.
+        seen: by what it is recognised, for people.
+        cause: the most likely one; its {words} are those of `Case.words`.
+        remedy: what to do, with the same {words}.
+        applies: whether it is this one, of a boot that is at that stage.
+        boots: netboot generations (`boards.NETBOOT`) it is for; any, if there are none.
+    """
+
+    at: str
+    seen: str
+    cause: str
+    remedy: str
+    applies: Callable[[Case], bool]
+    boots: tuple[str, ...] = ()

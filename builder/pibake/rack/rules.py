@@ -7,37 +7,15 @@ firmware-2711, 2022-10-03 (blocks of 1468 bytes instead of 1024, of which there 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibake.rack.case import ROUNDS, SILENT, SLOW, UNANSWERED
+from pibake.rack.case import ROUNDS, SILENT, SLOW, UNANSWERED, Rule
 from pibake.rack.values import OK, OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pibake.rack.case import Case
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One way to be stuck.
-
-    Attributes:
-        at: the stage that does not go on, or is due and does not come.
-        seen: by what it is recognised, for people.
-        cause: the most likely one; its {words} are those of `Case.words`.
-        remedy: what to do, with the same {words}.
-        applies: whether it is this one, of a boot that is at that stage.
-        boots: netboot generations (`boards.NETBOOT`) it is for; any, if there are none.
-    """
-
-    at: str
-    seen: str
-    cause: str
-    remedy: str
-    applies: Callable[[Case], bool]
-    boots: tuple[str, ...] = ()
 
 
 def _unanswered(case: Case) -> bool:
@@ -75,7 +53,7 @@ RULES = (
         f"{NO_ADDRESS}: the boot ROM got no address it takes within its 25 s, because a port with spanning tree is blocked"
         " for 30 s, a router's answer comes first, or the router gives no address beside `dhcp: proxy`",
         f"{STP}; look whether the router has addresses left; then switch the board off and on. A card with"
-        " bootcode.bin alone asks for as long as it takes (`pibake eeprom-card --help`)",
+        " nothing but bootcode.bin asks for as long as it takes (docs/netboot-firmware.md)",
         _unanswered, ("rom-3b",),
     ),
     Rule(
@@ -228,7 +206,7 @@ RULES = (
     Rule(
         "install", "what it needs is not installed, or not in 15 min",
         "{detail}",
-        "mend what it names, then `pibake serve --renew {node}` if it is in the image; `pibake ssh {node} journalctl -u pibake-install`",
+        "mend what it names, then `pibake serve --renew {node}` if it is in the image; `pibake ssh {node} sudo journalctl -u pibake-install`",
         _wrong,
     ),
     Rule(
@@ -241,7 +219,7 @@ RULES = (
     Rule(
         "join", "it is refused, or does not join in 10 min",
         "{detail}",
-        "`pibake ssh {node} journalctl -u pibake-join -u k3s -u k3s-agent -u kubelet`; one that was a member before:"
+        "`pibake ssh {node} sudo journalctl -u pibake-join -u k3s -u k3s-agent -u kubelet`; one that was a member before:"
         " `pibake forget {node} --apply`",
         _wrong,
     ),
