@@ -96,10 +96,10 @@ def test_a_root_file_system_that_is_there_is_told_with_the_seconds_since_the_ker
 @needs_root
 def test_what_went_wrong_is_told_whatever_characters_it_has(told: Told) -> None:
     done = told.tell(
-        "root", "fail", 'the "state" of\tC:\\node3 is damaged; e2fsck says: \x1b[31mno' + "!" * 2000
+        "root", "failed", 'the "state" of\tC:\\node3 is damaged; e2fsck says: \x1b[31mno' + "!" * 2000
     )
     assert done.returncode == 0, done.stderr
-    assert told.last["status"] == "fail"
+    assert told.last["status"] == "failed"
     assert told.last["detail"].startswith("the state of C:node3 is damaged; e2fsck says:  [31mno!!!")
     assert told.last["reached"] == {}
 

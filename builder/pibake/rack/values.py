@@ -10,7 +10,7 @@ OWN = ("network", "clock", "endpoint", "install", "join", "ready", "scrubbed")
 """What `pibake-join` goes through on the node (overlays/node/usr/local/lib/pibake/join)."""
 STAGES = WIRE + OWN
 
-OK, WAIT, FAIL = "ok", "wait", "fail"
+OK, WAIT, FAIL = "ok", "wait", "failed"
 """How a stage stands: done, under way, or wrong and tried again; in the words of `pibake-join`."""
 
 
