@@ -10,7 +10,7 @@ import pytest
 from tests.tools.nodes import linked, on_wifi
 
 from pibake.boards import BOARDS
-from pibake.plan.wire import mac, obstacle
+from pibake.plan.wire import mac, obstacle, unknown
 
 if TYPE_CHECKING:
     from pibake.plan import NodePlan
@@ -37,6 +37,14 @@ def test_each_obstacle_has_its_reason(plain_node: NodePlan) -> None:
     assert "IPv6" in obstacle(linked(known, address=ipaddress.ip_interface("fd00::13/64")))
     assert "neither its `mac` nor its `serial`" in obstacle(plain_node)
     assert obstacle(dataclasses.replace(plain_node, serial="abcd1234")) == ""
+
+
+def test_a_node_that_lacks_nothing_but_its_board_is_told_apart(plain_node: NodePlan) -> None:
+    assert unknown(plain_node)
+    assert not unknown(linked(plain_node, mac=MAC))
+    assert not unknown(dataclasses.replace(plain_node, serial="abcd1234"))
+    assert not unknown(on_wifi(plain_node))
+    assert not unknown(dataclasses.replace(plain_node, board="zero2w"))
 
 
 @pytest.mark.parametrize("board", ["pi2", "pi3", "pi3b+"])

@@ -15,6 +15,18 @@ ROM_OUI = "b8:27:eb"
 
 def obstacle(node: NodePlan) -> str:
     """Return why a node cannot boot from the wire; "" if it can."""
+    if unknown(node):
+        return "neither its `mac` nor its `serial` is in cluster.yaml, so nothing would recognise it"
+    return _hindrance(node)
+
+
+def unknown(node: NodePlan) -> bool:
+    """Tell whether a node could boot from the wire, if it were known which board it is."""
+    return not mac(node) and not node.serial and not _hindrance(node)
+
+
+def _hindrance(node: NodePlan) -> str:
+    """Return why a node cannot boot from the wire, whichever board it is."""
     board = BOARDS[node.board]
     if board.netboot == "none":
         return f"the {board.title} has no Ethernet port to boot from"
@@ -24,8 +36,6 @@ def obstacle(node: NodePlan) -> str:
         return "boards ask for what they boot from without a VLAN's tag"
     if node.link.address.version != 4:
         return "boards boot over IPv4, and its address is IPv6"
-    if not mac(node) and not node.serial:
-        return "neither its `mac` nor its `serial` is in cluster.yaml, so nothing would recognise it"
     return ""
 
 
