@@ -38,6 +38,7 @@ COMMANDS = {
     "card": ("pibake.cli.card", "Say what a card in the reader holds, or an image."),
     "reseed": ("pibake.cli.reseed", "Give a card another seed: address, users, keys, tokens."),
     "serve": ("pibake.cli.serve", "Boot the cluster's boards from the wire."),
+    "adopt": ("pibake.cli.adopt", "Make a board the node that it is to be."),
     "eeprom-card": (
         "pibake.cli.eeprom_card",
         "Make a card that lets boards boot from the network.",

@@ -96,10 +96,14 @@ def hosts(site: Site, clients: Sequence[Client]) -> str:
     2.90 frees memory that is not theirs (option.c, `dhcp_netid_free`; rfc2131.c puts other tags behind a host's own). Of
     boards with a serial that one board has already, nobody else is answered.
     """
-    address = site.dhcp == SERVER
-    nodes = [_node(client) for client in clients]
-    lines = [f"{known},{node.address if address else LENT}" for node in nodes for known in node.hardware]
-    lines += [f"*:*:*:*:*:*,tag:serial-{node.tag},ignore" for node in nodes if node.pinned]
+    lines = []
+    for node in map(_node, clients):
+        # a line with a tag comes before one without, whatever MAC address that has
+        tag = f"tag:serial-{node.tag}," if node.pinned else ""
+        given = node.address if site.dhcp == SERVER else LENT
+        lines += [f"{known},{tag}{given}" for known in node.hardware]
+        if tag:
+            lines.append(f"*:*:*:*:*:*,{tag}ignore")
     return "".join(f"{line}\n" for line in lines)
 
 
