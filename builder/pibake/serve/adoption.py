@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from pibake.errors import PibakeError
 from pibake.fsys import load
 from pibake.lock import held
 from pibake.rack import adopted, binding
@@ -106,8 +107,8 @@ class Adoption:
             self._timer = None
         try:
             self._bind(boards)
-        except OSError as error:  # a full disk: the board asks again
-            self._say_once("", f"warning: {self._folders.root / adopted.NAME} cannot be written: {error}")
+        except (OSError, PibakeError) as error:  # a full disk, perhaps: the board asks again
+            self._say_once("", f"warning: boards are not adopted: {error}")
 
     def _bind(self, boards: list[Seen]) -> None:
         """Make nodes of boards, the first that was ever seen first."""
