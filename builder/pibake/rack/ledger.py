@@ -7,6 +7,7 @@ what has changed on the disk now and then. A disk that is full costs the history
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from contextlib import closing
@@ -26,7 +27,7 @@ NAME = "rack.sqlite"
 BOOTS = 20
 """Boots of a subject that are kept."""
 BOARDS = 4096
-"""Boards that are kept: whoever can send packets can make some up. Those seen longest ago go first."""
+"""Boards that are kept: whoever can send packets can make some up. Those seen longest ago go first, with what they did."""
 QUIET = 60.0
 """Seconds of silence after which a question for an address is a new boot, and not a retry of the last one."""
 SCHEMA = """
@@ -87,6 +88,7 @@ class Ledger:
             while len(self._boards) > BOARDS:
                 oldest = min(self._boards.values(), key=lambda one: one.last)
                 del self._boards[oldest.mac]
+                self._boots.pop(oldest.mac, None)
                 self._new_boards.add(oldest.mac)
             self.changes += 1
             return seen
@@ -151,7 +153,9 @@ class Ledger:
         """
         with self._lock:
             boards = {mac: self._boards.get(mac) for mac in self._new_boards}
-            moments, self._new_moments = self._new_moments, {}
+            gone = {mac for mac, seen in boards.items() if seen is None}
+            moments = {key: one for key, one in self._new_moments.items() if key[0] not in gone}
+            self._new_moments = {}
             server = dict(self._server) if self._new_server else {}
             self._new_boards.clear()
             self._new_server = False
@@ -220,9 +224,9 @@ def _write(
     server: Mapping[str, str],
 ) -> None:
     with closing(sqlite3.connect(path, timeout=5)) as base, base:
-        base.executemany(
-            "DELETE FROM boards WHERE mac = ?", [(mac,) for mac, seen in boards.items() if seen is None]
-        )
+        gone = [(mac,) for mac, seen in boards.items() if seen is None]
+        base.executemany("DELETE FROM boards WHERE mac = ?", gone)
+        base.executemany("DELETE FROM moments WHERE subject = ?", gone)
         rows = [astuple(replace(seen, boards=",".join(seen.boards))) for seen in boards.values() if seen]  # type: ignore[arg-type]
         base.executemany(_insert("boards", [one.name for one in fields(Seen)]), rows)
         entries = [(subject, boot, *astuple(moment)) for (subject, boot, _), moment in moments.items()]
@@ -269,7 +273,7 @@ def _timelines(base: sqlite3.Connection, which: str, values: tuple[str, ...]) ->
 
 
 def _damaged(path: Path, error: sqlite3.Error) -> PibakeError:
-    return PibakeError(
-        f"{path}, where it is kept what boards have done, cannot be read: {error}",
-        "if it is yours to read, remove it: nothing but the history is lost",
-    )
+    what = f"{path}, where it is kept what boards have done, cannot be read: {error}"
+    if path.exists() and not os.access(path, os.R_OK):
+        return PibakeError(what, "it is another user's: try it with sudo")
+    return PibakeError(what, "if it is yours to read, remove it: nothing but the history is lost")
