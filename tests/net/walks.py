@@ -13,7 +13,7 @@ from tests.net.lab import BRIDGE, Lab, Seat, lab
 from tests.tools.netns import inside
 
 from pibake.boards import BOARDS
-from pibake.netboot.dnsmasq import Uefi, config
+from pibake.netboot.dnsmasq import HOSTS, Uefi, config, hosts
 from pibake.netboot.values import PROXY, SERVER, Client, Site
 from pibake.probe import MODELS, Result, play
 
@@ -69,6 +69,8 @@ def served(folder: Path, clients: Sequence[Client], dhcp: str = SERVER) -> Itera
             trees.board(tree, client.board.name, client.mac, client.serial)
     site = Site(BRIDGE, SERVER_ADDRESS, dhcp, IPv4Address("192.168.10.1"), ("192.168.10.1",), "lab")
     text = config(site, clients, tftp_root=str(tree), run=str(folder / "dnsmasq"), uefi=UEFI)
+    (folder / "dnsmasq").mkdir()
+    (folder / "dnsmasq" / HOSTS).write_text(hosts(site, clients))
     with lab(str(SERVER_ADDRESS)) as made:
         made.dnsmasq(made.server, text, folder / "dnsmasq")
         if dhcp == PROXY:

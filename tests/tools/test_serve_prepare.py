@@ -27,6 +27,7 @@ from pibake.netboot import initramfs
 from pibake.netboot.values import Site
 from pibake.nodes import compositions
 from pibake.progress import Plain, Silent
+from pibake.rack.adopted import HAND, Adopted
 from pibake.serve import golden, node, prepare
 from pibake.serve.folders import Folders
 
@@ -38,7 +39,8 @@ SITE = Site("eth0", IPv4Interface("10.77.0.1/24"))
 NODE3 = '{hostname: node3, address: 10.77.0.13, mac: "dc:a6:32:01:02:03", serial: abcd1234, board: pi4}'
 NODE4 = '{hostname: node4, address: 10.77.0.14, mac: "dc:a6:32:01:02:04", board: pi4, root: nbd}'
 NODE5 = "{hostname: node5, address: 10.77.0.15, serial: 00123456, board: pi3}"
-CARD = "{hostname: card, address: 10.77.0.16, board: pi5}"
+CARD = "{hostname: card, address: 10.77.0.16, board: zero2w}"
+FREE = "{hostname: free, address: 10.77.0.17, board: pi5}"
 
 
 @dataclass
@@ -257,15 +259,37 @@ def test_nodes_that_cannot_are_left_out_with_the_reason(ready: tuple[Bench, Serv
     assert [client.hostname for client in served.clients] == ["node3", "node4", "node5"]
     ((name, reason),) = served.left_out
     assert name == "card"
-    assert "neither its `mac` nor its `serial`" in reason
+    assert "no Ethernet port" in reason
 
 
 def test_where_no_node_can_the_first_says_why(bench: Bench) -> None:
     with pytest.raises(
-        PibakeError, match="no node of lab can boot from the wire; of card: neither"
+        PibakeError, match="no node of lab can boot from the wire; of card: the Raspberry Pi Zero 2 W has no"
     ) as caught:
         bench.prepare(CARD)
-    assert "`mac` or `serial`" in caught.value.hint
+    assert "docs/netboot.md" in caught.value.hint
+
+
+def test_a_node_waits_for_a_board_with_its_golden_image_ready_and_its_seed_does_not_depend_on_that_board(
+    bench: Bench,
+) -> None:
+    waiting = bench.prepare(FREE, CARD)
+    assert (waiting.clients, waiting.free) == ((), ("free",))
+    assert [path.suffix for path in bench.folders.golden.glob("*.img")] == [".img"]
+    written = bench.write(FREE, CARD)
+    seeds = []
+    for mac in ("2c:cf:67:00:00:01", "2c:cf:67:00:00:02"):
+        board = Adopted(mac, "0000abcd", "pi5", HAND, 1.0)
+        served = prepare.prepare(
+            written, SITE, bench.folders, bench.cache, Silent(), adopted={"free": board, "card": board}
+        )
+        assert [(client.hostname, client.mac) for client in served.clients] == [("free", mac)]
+        assert (served.free, served.adopted) == ((), {"free": board})
+        assert "card was adopted" in served.ignored[0]
+        assert (bench.folders.tftp / mac.replace(":", "-") / "cmdline.txt").is_file()
+        seeds.append(node.recorded("free", "nfs", bench.folders))
+    assert seeds[0] == seeds[1]
+    assert not (bench.folders.tftp / "2c-cf-67-00-00-01").exists()
 
 
 def test_what_is_ready_is_left_alone(bench: Bench) -> None:
@@ -413,8 +437,11 @@ def test_who_is_to_be_started_anew_has_to_be_on_the_wire(bench: Bench) -> None:
     with pytest.raises(PibakeError, match="no node nod3") as caught:
         bench.prepare(NODE3, CARD, renew=("nod3",))
     assert "node3" in caught.value.hint
-    with pytest.raises(PibakeError, match="card boots from a card only: neither"):
+    with pytest.raises(PibakeError, match="card boots from a card only: the"):
         bench.prepare(NODE3, CARD, renew=("card",))
+    with pytest.raises(PibakeError, match="free has no board") as caught:
+        bench.prepare(NODE3, FREE, renew=("free",))
+    assert "`pibake adopt SERIAL --as free`" in caught.value.hint
 
 
 def test_a_name_that_is_no_nodes_any_more_is_taken_out_of_the_tftp_folder(bench: Bench) -> None:

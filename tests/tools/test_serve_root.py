@@ -70,12 +70,12 @@ class Node:
     def export(self) -> Path:
         return self.folders.node("node3") / "export"
 
-    def prepare(self, state: str = "server", **how: tuple[str, ...]) -> None:
+    def prepare(self, state: str = "server", renew: tuple[str, ...] = ()) -> None:
         line = f'  - {{hostname: node3, address: 10.77.0.13, mac: "dc:a6:32:01:02:03", board: pi4, state: {state}}}\n'
         path = self.folder / "cluster.yaml"
         path.write_text(wired.cluster(*self.base, line, "netboot: {disk: 4GiB}\n"))
         decided = plan.plan(config.load(path, bases=[]))
-        prepare.prepare(decided, SITE, self.folders, Cache(self.folder / "cache"), Silent(), **how)
+        prepare.prepare(decided, SITE, self.folders, Cache(self.folder / "cache"), Silent(), renew=renew)
 
     def boot(self, script: str) -> str:
         """Boot it, run a script in its new root folder, and switch it off."""

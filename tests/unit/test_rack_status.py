@@ -12,7 +12,7 @@ from tests.unit.racks import known as node
 
 from pibake.plan.values import Plan
 from pibake.rack import states
-from pibake.rack.adopted import AUTO, HAND, SERIAL, Adopted
+from pibake.rack.adopted import AUTO, SERIAL, Adopted
 from pibake.rack.status import PLANNED, as_json, known, rack
 from pibake.rack.values import FAIL, WAIT, Seen, Timeline
 
@@ -52,8 +52,6 @@ def test_adoption_fills_in_what_cluster_yaml_leaves_out(plain_node: NodePlan) ->
 
 def test_a_node_of_any_board_is_the_board_that_was_adopted(plain_node: NodePlan) -> None:
     assert planned(dataclasses.replace(plain_node, board="generic"), ONE).board == "pi5"
-    strange = dataclasses.replace(ONE, board="pi9", by=HAND)
-    assert planned(dataclasses.replace(plain_node, board="generic"), strange).board == "generic"
 
 
 def test_a_node_that_lacks_nothing_but_a_board_is_free_and_one_that_cannot_boot_so_has_a_card(

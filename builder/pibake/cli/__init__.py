@@ -39,6 +39,7 @@ COMMANDS = {
     "reseed": ("pibake.cli.reseed", "Give a card another seed: address, users, keys, tokens."),
     "serve": ("pibake.cli.serve", "Boot the cluster's boards from the wire."),
     "boards": ("pibake.cli.boards", "Show which boards have asked to boot, and as what."),
+    "adopt": ("pibake.cli.adopt", "Make a board the node that it is to be."),
     "status": ("pibake.cli.status", "Show how far each node has come, and why one hangs."),
     "eeprom-card": (
         "pibake.cli.eeprom_card",

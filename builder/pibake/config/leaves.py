@@ -85,6 +85,8 @@ PhoneUrl = Annotated[str, *_leaf(membership.phone, format="uri", pattern="^https
 Root = Annotated[str, *_leaf(wire.root, enum=list(wire.ROOTS))]
 State = Annotated[str, *_leaf(wire.state, pattern="^(server|ram|LABEL=.+|/dev/.+)$")]
 Dhcp = Annotated[str, *_leaf(wire.dhcp, enum=list(wire.DHCP))]
+Adopt = Annotated[str, *_leaf(wire.adopt, enum=list(wire.ADOPT))]
+Window = Annotated[int, *_leaf(wire.window, pattern="^([0-9]+h)?([0-9]+m)?([0-9]+s)?$")]
 Interface = Annotated[str, *_leaf(wire.interface, maxLength=15)]
 Disk = Annotated[int, *_leaf(values.disk, pattern="^[1-9][0-9]*(MiB|GiB)$")]
 BaseName = Annotated[str, *_leaf(str)]

@@ -263,6 +263,16 @@ class Netboot(Strict):
         description="How large the disk or state of a node on the server looks to it; what it has written is all it takes there.",
         examples=["32GiB"],
     )
+    adopt: leaves.Adopt = Field(
+        default="hand",
+        description="Which board a node without `mac` and `serial` is: hand leaves that to `pibake adopt`, auto takes the next that appears.",
+        examples=["auto"],
+    )
+    adopt_window: leaves.Window = Field(
+        default=3600,
+        description="With `adopt: auto`: how long after the start of `pibake serve` boards are taken; 1h unless set.",
+        examples=["15m"],
+    )
 
 
 class User(Strict):

@@ -10,6 +10,7 @@ from pibake.config.problems import Bad, nearest, show
 ROOTS = ("nfs", "nbd")
 STATES = ("server", "ram")
 DHCP = ("proxy", "server")
+ADOPT = ("hand", "auto")
 _PLAIN = "containers cannot live on a plain NFS folder: overlayfs refuses it as its upper layer"
 _STATE_HINT = "it is server, ram, a label such as LABEL=data, or a disk such as /dev/sda"
 
@@ -41,6 +42,27 @@ def dhcp(text: str) -> str:
         hint = "it is proxy, beside a router that gives the addresses, or server"
         raise Bad(f"{show(text)} is not a part in DHCP", nearest(text, DHCP) or hint)
     return text
+
+
+@functools.lru_cache(maxsize=64)
+def adopt(text: str) -> str:
+    """Return who says which board a node is that has neither `mac` nor `serial`."""
+    if text not in ADOPT:
+        hint = "it is hand, by `pibake adopt`, or auto, in the order in which boards appear"
+        raise Bad(f"{show(text)} is not a way to adopt boards", nearest(text, ADOPT) or hint)
+    return text
+
+
+@functools.lru_cache(maxsize=64)
+def window(text: str) -> int:
+    """Return a length of time in seconds: `1h`, `90m`, `1h30m`."""
+    found = re.fullmatch(r"(?=.)(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?", text)
+    if not found:
+        raise Bad(f"{show(text)} is not a length of time", "write it like 1h or 90m")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    if not hours + minutes + seconds:
+        raise Bad("no board would be adopted within no time", "leave `adopt` out, or write it like 1h")
+    return hours * 3600 + minutes * 60 + seconds
 
 
 @functools.lru_cache(maxsize=64)

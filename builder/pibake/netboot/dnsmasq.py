@@ -6,6 +6,9 @@ way to send option 66; boards then go by option 43 and the address that sent it.
 
 Sources: dnsmasq(8) and src/rfc2131.c; Raspberry Pi documentation, "Network booting" (known problems of the Pi 3's boot ROM)
 and "DHCP_OPTION97"; raspberrypi/firmware#871 (option 66 must not end with a NUL), #934 (the delay).
+
+Who is answered by MAC address stands in a file of its own, which dnsmasq reads again at SIGHUP (dnsmasq(8), dhcp-hostsfile):
+files that boards are loading go on meanwhile, and a restart would end them all.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pibake.netboot.values import SERVER
 from pibake.resources import render
 
 if TYPE_CHECKING:
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
 
 TRANSFERS = 400
 """TFTP transfers at a time; each takes a socket and a file, and a process has 1024 of both by default."""
+LENT = "2m"
+"""How long a board has an address: another one in its place is not given it before. 2 minutes are dnsmasq's least."""
+HOSTS = "dnsmasq.hosts"
+"""The name of the file with nodes by MAC address."""
 MASK_ROM = ("rom-3b", "rom-3b+")
 """Netboot generations whose serial number ends like their MAC address, and is not in option 97 from the start."""
 
@@ -36,11 +44,14 @@ class Uefi:
 
 @dataclass(frozen=True)
 class _Node:
-    """A client in dnsmasq's words: patterns of its MAC address, and of option 97 where only its serial is known."""
+    """A client in dnsmasq's words: patterns of its MAC address, and of option 97 where cluster.yaml gives its serial only.
+
+    `pinned` says that the MAC address is that of the first board with the serial.
+    """
 
     tag: str
+    pinned: bool
     address: str
-    mask_rom: bool
     hardware: tuple[str, ...]
     identifiers: tuple[str, ...]
 
@@ -48,15 +59,15 @@ class _Node:
 def config(
     site: Site, clients: Sequence[Client], *, tftp_root: str, run: str, uefi: Uefi | None = None
 ) -> str:
-    """Return a dnsmasq.conf that answers these clients and nobody else.
+    """Return a dnsmasq.conf that answers these clients and nobody else, together with the file `HOSTS` in the folder `run`.
 
-    Every client's tag in the log is `node-` and its hostname.
+    A board that is known by MAC address has the tag "known" in the log, one by serial `node-` and its hostname. It is the same for any clients that are known by MAC address.
 
     Args:
         site: this server; its `dhcp` chooses between a proxy and reservations.
         clients: each with a MAC address or a serial.
         tftp_root: folder that TFTP serves, as an absolute path.
-        run: folder for the lease file and the pid file.
+        run: folder for the lease file, the pid file and `HOSTS`.
         uefi: what machines that are no Pi load; they get no boot file without it.
 
     Raises:
@@ -69,10 +80,31 @@ def config(
         nodes=[_node(client) for client in clients],
         tftp_root=_quoted(tftp_root),
         pid_file=_quoted(f"{run}/dnsmasq.pid"),
+        lent=LENT,
         lease_file=_quoted(f"{run}/dnsmasq.leases"),
+        hosts_file=_quoted(f"{run}/{HOSTS}"),
         transfers=TRANSFERS,
         uefi=uefi,
+        mask_rom=":".join(["00", *["44"] * 16]),
     )
+
+
+def hosts(site: Site, clients: Sequence[Client]) -> str:
+    """Return the text of the file `HOSTS` for these clients: a line of `dhcp-host` for each.
+
+    The tag they have is "known", which dnsmasq sets: reading the file again after one with tags of ours was used, dnsmasq
+    2.90 frees memory that is not theirs (option.c, `dhcp_netid_free`; rfc2131.c puts other tags behind a host's own). Of
+    boards with a serial that one board has already, nobody else is answered.
+    """
+    lines = []
+    for node in map(_node, clients):
+        # a line with a tag comes before one without, whatever MAC address that has
+        tag = f"tag:serial-{node.tag}," if node.pinned else ""
+        given = node.address if site.dhcp == SERVER else LENT
+        lines += [f"{known},{tag}{given}" for known in node.hardware]
+        if tag:
+            lines.append(f"*:*:*:*:*:*,{tag}ignore")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _node(client: Client) -> _Node:
@@ -82,10 +114,10 @@ def _node(client: Client) -> _Node:
         hardware = ":".join(("*", "*", "*", *_pairs(client.serial)[1:]))
     return _Node(
         tag=f"node-{client.hostname}",
+        pinned=client.pinned,
         address=str(client.address),
-        mask_rom=generation == "rom-3b",
         hardware=(hardware,) if hardware else (),
-        identifiers=() if hardware else identifiers(client.serial),
+        identifiers=identifiers(client.serial) if client.pinned or not hardware else (),
     )
 
 

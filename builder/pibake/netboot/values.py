@@ -57,7 +57,8 @@ class Site:
 class Client:
     """One node on the wire; its MAC address (`dc:a6:32:01:02:03`) or its serial (8 hex digits) may be "", not both.
 
-    `root` is "nfs" or "nbd", and `state` where its own files live beside a shared root, as in cluster.yaml.
+    `root` is "nfs" or "nbd", and `state` where its own files live beside a shared root, as in cluster.yaml. With `pinned`,
+    cluster.yaml gives its serial only, and the MAC address is that of the first board with this serial.
     """
 
     hostname: str
@@ -67,6 +68,7 @@ class Client:
     board: Board
     root: str
     state: str = "server"
+    pinned: bool = False
 
     @property
     def folder(self) -> str:
@@ -75,8 +77,12 @@ class Client:
 
     @property
     def machine_id(self) -> str:
-        """A machine-id of its own (machine-id(5): 32 hex digits), for a root file system that forgets the one it made."""
-        return hashlib.sha256(f"pibake {self.hostname} {self.folder}".encode()).hexdigest()[:32]
+        """A machine-id of its own (machine-id(5): 32 hex digits), for a root file system that forgets the one it made.
+
+        The MAC address of a board that is known by its serial may become known later, and makes no difference.
+        """
+        known = self.serial or self.folder
+        return hashlib.sha256(f"pibake {self.hostname} {known}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

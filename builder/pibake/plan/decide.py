@@ -49,7 +49,10 @@ def plan(cluster: Cluster) -> Plan:
     fleet = Fleet(file.cluster, file.domain, tuple(map(_peer, nodes)))
     nodes = [replace(node, fleet=fleet) for node in nodes]
     folder = cluster.source.parent if cluster.source else None
-    netboot = Netboot(file.netboot.dhcp, file.netboot.interface or "", file.netboot.disk)
+    written = file.netboot
+    netboot = Netboot(
+        written.dhcp, written.interface or "", written.disk, written.adopt, written.adopt_window
+    )
     subnet = file.network.subnet
     return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder, subnet, netboot)
 

@@ -133,11 +133,15 @@ class Netboot:
         dhcp: its part in DHCP, "proxy" or "server".
         interface: the one the boards are behind, "" for the one in the subnet.
         disk: how large the disk or state of a node on the server looks, in MiB.
+        adopt: who says which boards the nodes are that nothing identifies, "hand" or "auto".
+        adopt_window: for how many seconds after its start it adopts boards by itself.
     """
 
     dhcp: str = "proxy"
     interface: str = ""
     disk: int = 16384
+    adopt: str = "hand"
+    adopt_window: int = 3600
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pibake.boards import BOARDS, GENERIC
 from pibake.plan.wire import mac, obstacle, unknown
-from pibake.rack import states
+from pibake.rack import binding, states
 from pibake.rack.states import Board, Known, Node, Rack
 from pibake.rack.stuck import stuck
 from pibake.rack.values import OK, STAGES
@@ -26,7 +26,8 @@ PLANNED = "cluster.yaml"
 
 def known(plan: Plan, adopted: Mapping[str, Adopted]) -> tuple[Known, ...]:
     """Return every node of the plan, with the board that it is, in the order of cluster.yaml."""
-    return tuple(_known(node, adopted.get(node.hostname)) for node in plan.nodes)
+    counting, _ = binding.counted(plan, adopted)
+    return tuple(_known(node, counting.get(node.hostname)) for node in plan.nodes)
 
 
 def rack(  # noqa: PLR0917 - all of it is what a rack is made of
@@ -104,21 +105,18 @@ class _Owners:
 
 
 def _known(node: NodePlan, one: Adopted | None) -> Known:
-    free = unknown(node)
-    own = mac(node)
-    planned = bool(own or node.serial)
-    # what cluster.yaml says counts; adoption adds to it, unless it is of another board
-    adds = one if one and not own and (not node.serial or node.serial == one.serial) else None
+    board = binding.identified(node, one)
+    planned = bool(mac(node) or node.serial)
     return Known(
         node.hostname,
         str(node.link.address.ip),
-        adds.board if adds and node.board == GENERIC and adds.board in BOARDS else node.board,
-        own or (adds.mac if adds else ""),
-        node.serial or (adds.serial if adds else ""),
+        one.board if one and node.board == GENERIC else node.board,
+        mac(board),
+        board.serial,
         node.wire.root,
         node.member is not None,
-        adds.by if adds else PLANNED if planned else "",
-        "" if free else obstacle(node),
+        one.by if one else PLANNED if planned else "",
+        "" if unknown(node) else obstacle(node),
     )
 
 

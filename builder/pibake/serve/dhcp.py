@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,18 +40,21 @@ class Answers:
 
 
 def engine(site: Site, clients: Sequence[Client], tftp: Path, folder: Path, uefi: Uefi | None) -> Engine:
-    """Write dnsmasq.conf into a folder of this server's own, and return the engine that answers boards.
+    """Write dnsmasq.conf and the file of nodes into a folder of this server's own, and return the engine that answers boards.
 
-    It starts anew with another configuration: what a board has not got by then, it asks for again.
+    It reads the file of nodes again while boards load files. With another dnsmasq.conf it starts anew: what a board has not
+    got by then, it asks for again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = dnsmasq.config(site, clients, tftp_root=str(tftp), run=str(folder), uefi=uefi)
+    hosts = dnsmasq.hosts(site, clients)
     configuration = folder / "dnsmasq.conf"
     fsys.write(configuration, text)
+    fsys.write(folder / dnsmasq.HOSTS, hosts)
     # a change of user would clear the signal of the parent's death; root is here the owner of root's files and no more
     argv = (PROGRAM, "-C", str(configuration), "--user=root", "--group=root")
     ready = Answers(Listens("udp", DHCP_PORT), Listens("udp", TFTP_PORT))
-    return Engine(PROGRAM, argv, ready, CAPABILITIES, configuration=text)
+    return Engine(PROGRAM, argv, ready, CAPABILITIES, reload=signal.SIGHUP, configuration=hosts, fixed=text)
 
 
 def check(site: Site, clients: Sequence[Client], tftp: Path) -> None:

@@ -27,6 +27,7 @@ class Engine:
         adapt: makes the program that runs follow a changed configuration, instead of a signal.
         environment: variables added to the clean environment.
         configuration: what its files say, or a digest of it: it is reloaded when this differs.
+        fixed: what those of its files say that it reads only when it starts: it is restarted when this differs.
         patience: for how many seconds it may start.
     """
 
@@ -38,6 +39,7 @@ class Engine:
     adapt: Callable[[], None] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     configuration: str = ""
+    fixed: str = ""
     patience: float = 10.0
 
     @property
@@ -55,8 +57,8 @@ class Engine:
 
     def same_program(self, other: Engine) -> bool:
         """Whether only the configuration differs, and the program that runs can be told to read it."""
-        mine = (self.argv, self.capabilities, dict(self.environment))
-        return mine == (other.argv, other.capabilities, dict(other.environment))
+        mine = (self.argv, self.capabilities, dict(self.environment), self.fixed)
+        return mine == (other.argv, other.capabilities, dict(other.environment), other.fixed)
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def withdraw(clients: Sequence[Client], folders: Folders) -> None:
         if link.is_symlink() and link.name not in names:
             delete(link)
     hostnames = {client.hostname for client in clients}
-    for folder in (folders.tftp / ".nodes").iterdir():
+    for folder in (folders.tftp / ".nodes").glob("[!.]*"):
         if folder.name.rpartition("-")[0] not in hostnames:
             delete(folder)
 

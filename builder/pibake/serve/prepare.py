@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,11 @@ from pibake.boards import BOARDS
 from pibake.errors import FetchError, PibakeError, about
 from pibake.fsys import delete
 from pibake.netboot import grub
-from pibake.netboot.values import Client
-from pibake.plan.wire import mac, obstacle
+from pibake.rack import binding
 from pibake.serve import golden as goldens
 from pibake.serve import node as own
 from pibake.serve import signedgrub
+from pibake.serve.clients import client, wired
 from pibake.serve.files import Boot
 from pibake.serve.nbd import Disk
 from pibake.system import Growth
@@ -25,10 +24,11 @@ if TYPE_CHECKING:
 
     from pibake.cache import Cache
     from pibake.ground import Ground
-    from pibake.netboot.values import Site
+    from pibake.netboot.values import Client, Site
     from pibake.nodes import Job
     from pibake.plan import NodePlan, Plan
     from pibake.progress import Progress
+    from pibake.rack.adopted import Adopted
     from pibake.secret import Secret
     from pibake.seed import Seed
     from pibake.serve.folders import Folders
@@ -45,7 +45,10 @@ class Served:
         boots: the nodes that boot from the wire, by hostname, and what each boots from.
         disks: those of nodes with `root: nbd`.
         uefi: whether machines with UEFI are told what to load.
-        left_out: hostnames of the other nodes, and why they cannot.
+        left_out: hostnames of nodes that cannot, and why.
+        free: hostnames of nodes that wait for a board.
+        adopted: what was adopted and counts, by hostname.
+        ignored: a sentence about each adoption that does not.
         key: signs what boards load by HTTP.
         behind: hostnames of nodes that are on an older golden image than cluster.yaml leads to.
         outdated: hostnames of nodes whose disk was made with another seed than cluster.yaml leads to.
@@ -57,6 +60,9 @@ class Served:
     uefi: bool
     key: Secret | None
     left_out: tuple[tuple[str, str], ...]
+    free: tuple[str, ...]
+    adopted: Mapping[str, Adopted]
+    ignored: tuple[str, ...]
     behind: tuple[str, ...]
     outdated: tuple[str, ...]
 
@@ -67,7 +73,14 @@ class Served:
 
 
 def prepare(
-    plan: Plan, site: Site, folders: Folders, cache: Cache, progress: Progress, *, renew: Collection[str] = ()
+    plan: Plan,
+    site: Site,
+    folders: Folders,
+    cache: Cache,
+    progress: Progress,
+    *,
+    renew: Collection[str] = (),
+    adopted: Mapping[str, Adopted] | None = None,
 ) -> Served:
     """Get everything ready; what is there already and right is left alone.
 
@@ -81,29 +94,42 @@ def prepare(
         cache: where bases and golden images are.
         progress: where to show what is going on.
         renew: hostnames of nodes to start anew, on the golden image that cluster.yaml leads to now.
+        adopted: the boards that are nodes, beside those in cluster.yaml.
 
     Raises:
-        PibakeError: no node can boot from the wire, one to start anew is none of these, or anything that failed, about
+        PibakeError: no node could boot from the wire, one to start anew is none of these, or anything that failed, about
             the node it failed on.
     """
-    clients, left_out = wired(plan)
+    counting, ignored = binding.counted(plan, adopted or {})
+    clients, left_out, free = wired(plan, counting)
     names = {client.hostname for client in clients}
     anew = {plan.node(name).hostname for name in renew}
     if strange := anew - names:
         name = min(strange)
+        if name in free:
+            raise PibakeError(f"{name} has no board", f"`pibake adopt SERIAL --as {name}` gives it one")
         raise PibakeError(f"{name} boots from a card only: {dict(left_out)[name]}", "flash its card anew")
     chosen = [_on_wire(node, site) for node in plan.nodes if node.hostname in names]
+    waiting = [node for node in plan.nodes if node.hostname in free]
     folders.make()
-    job, found = nodes.prepare(plan, chosen, cache, progress, plan.netboot.disk << 20)
-    placing, placed = _Placing(job, site, folders, plan.netboot.disk), []
+    job, found = nodes.prepare(plan, [*chosen, *waiting], cache, progress, plan.netboot.disk << 20)
+    placing, placed = _Placing(job, site, folders, plan.netboot.disk, counting), []
     for node in chosen:
         with about(node.hostname):
             if node.hostname in anew:
                 delete(folders.node(node.hostname))
             placed.append(placing.place(node, found[node.hostname]))
     own.withdraw(clients, folders)
-    goldens.clean(own.goldens(folders), {one.boot.tftp for one in placed}, folders)
-    uefi = _uefi(placed, folders, cache, progress)
+    # a board that is adopted is to boot at once
+    spare = [placing.golden(node.wire.root, None, found[node.hostname]) for node in waiting]
+    goldens.clean(
+        own.goldens(folders) | {one.root.name for one in spare},
+        {one.boot.tftp for one in placed} | {one.tftp for one in spare},
+        folders,
+    )
+    grounds = [one.newest for one in placed if grub.CONFIG in one.boot.own.files]
+    grounds += [found[node.hostname] for node in waiting if BOARDS[node.board].netboot == grub.GENERATION]
+    uefi = _uefi(grounds, folders, cache, progress)
     return Served(
         site,
         {one.hostname: one.boot for one in placed},
@@ -115,18 +141,20 @@ def prepare(
         uefi,
         _key(plan, job, placed),
         left_out,
+        free,
+        counting,
+        ignored,
         tuple(one.hostname for one in placed if one.behind),
         tuple(one.hostname for one in placed if one.outdated),
     )
 
 
-def _uefi(placed: Sequence[_Placed], folders: Folders, cache: Cache, progress: Progress) -> bool:
+def _uefi(grounds: Sequence[Ground], folders: Folders, cache: Cache, progress: Progress) -> bool:
     """Put shim and GRUB where machines with UEFI find them, if there may be such machines: a board that is not named may be."""
-    for one in placed:
-        system = one.golden.on.system
-        if grub.CONFIG in one.boot.own.files and system.release.id == "debian":
+    for one in grounds:
+        if one.system.release.id == "debian":
             try:
-                tree = signedgrub.tree(one.newest.base, cache, progress)
+                tree = signedgrub.tree(one.base, cache, progress)
             except FetchError as error:
                 progress.say(f"warning: machines with UEFI will not boot, and Raspberry Pis will: {error}")
                 return False
@@ -144,24 +172,6 @@ def _key(plan: Plan, job: Job, placed: Sequence[_Placed]) -> Secret | None:
         return None
     place = vault.Vault(plan.folder / vault.FOLDER)
     return place.issue(replace(vault.wanted(plan), boot_key=True)).boot_key
-
-
-def wired(plan: Plan) -> tuple[tuple[Client, ...], tuple[tuple[str, str], ...]]:
-    """Return the nodes that can boot from the wire, and the hostnames of the others with the reason.
-
-    Raises:
-        PibakeError: there is none.
-    """
-    obstacles = {node.hostname: obstacle(node) for node in plan.nodes}
-    left_out = tuple((name, reason) for name, reason in obstacles.items() if reason)
-    clients = tuple(_client(node) for node in plan.nodes if not obstacles[node.hostname])
-    if not clients:
-        name, reason = left_out[0]
-        raise PibakeError(
-            f"no node of {plan.cluster} can boot from the wire; of {name}: {reason}",
-            "a node needs the `mac` or `serial` of its board in cluster.yaml",
-        )
-    return clients, left_out
 
 
 def _on_wire(node: NodePlan, site: Site) -> NodePlan:
@@ -195,7 +205,7 @@ class _Placed:
 class _Placing:
     """Puts what is the nodes' own in place.
 
-    `disk` is how large a node's state looks, in MiB. `newest` holds the golden images got ready so far, and `kept` those
+    `disk` is how large a node's state looks, in MiB, and `adopted` says which boards nodes are. `newest` holds the golden images got ready so far, and `kept` those
     that nodes are on already, by digest or name and kind of root.
     """
 
@@ -203,6 +213,7 @@ class _Placing:
     site: Site
     folders: Folders
     disk: int
+    adopted: Mapping[str, Adopted]
     newest: dict[tuple[str, str], Golden] = field(default_factory=dict)
     kept: dict[tuple[str, str], Golden | None] = field(default_factory=dict)
 
@@ -210,22 +221,22 @@ class _Placing:
         """Place one node."""
         before = own.recorded(node.hostname, node.wire.root, self.folders)
         golden = self.golden(node.wire.root, before, on)
-        client = _client(node)
+        it = client(node, self.adopted.get(node.hostname))
         epoch = nodes.source_date_epoch(golden.on.base, self.job.sources)
         if node.wire.root == "nfs":
             # nothing is the node's to enlarge
             on_wire = replace(golden.on, system=replace(golden.on.system, growth=Growth.NONE))
             seed = nodes.render_seed(node, on_wire, 0, self.job, epoch)
-            own.place(client, seed, golden, self.disk, self.folders, before=before)
+            own.place(it, seed, golden, self.disk, self.folders, before=before)
             self.describe(node, golden, seed, epoch)
         else:
             seed = nodes.render_seed(node, golden.on, 0, self.job, epoch)
             if before is None:
-                own.place_disk(client, nodes.compose_node(node, on, self.job), golden, self.folders)
+                own.place_disk(it, nodes.compose_node(node, on, self.job), golden, self.folders)
                 self.describe(node, golden, seed, epoch)
-        files = own.offer(client, seed, golden, self.site, self.folders)
+        files = own.offer(it, seed, golden, self.site, self.folders)
         outdated = node.wire.root == "nbd" and before is not None and before.instance_id != seed.instance_id
-        return _Placed(golden, on, Boot(client, golden.tftp, files, epoch), outdated)
+        return _Placed(golden, on, Boot(it, golden.tftp, files, epoch), outdated)
 
     def describe(self, node: NodePlan, golden: Golden, seed: Seed, epoch: int) -> None:
         """Note what has gone into a node; a disk keeps the seed it was made with."""
@@ -242,10 +253,3 @@ class _Placing:
         if (on.base.sha256, root) not in self.newest:
             self.newest[on.base.sha256, root] = goldens.golden(on, root, self.folders)
         return self.newest[on.base.sha256, root]
-
-
-def _client(node: NodePlan) -> Client:
-    address = ipaddress.IPv4Address(str(node.link.address.ip))
-    return Client(
-        node.hostname, address, mac(node), node.serial, BOARDS[node.board], node.wire.root, node.wire.state
-    )

@@ -14,12 +14,15 @@ from pibake.fsys import stamp
 from pibake.lock import held, is_held
 from pibake.log import log
 from pibake.plan import plan
+from pibake.rack import adopted, binding
 from pibake.run import find
 from pibake.serve import dhcp, host, http
+from pibake.serve.adoption import Adoption, told
+from pibake.serve.clients import wired
 from pibake.serve.engines import engines
 from pibake.serve.files import Files
 from pibake.serve.folders import NAME, Folders
-from pibake.serve.prepare import prepare, wired
+from pibake.serve.prepare import prepare
 from pibake.serve.reports import Reports
 from pibake.serve.site import site
 from pibake.serve.supervisor import Supervisor
@@ -49,16 +52,17 @@ TOOLS = {
     "setpriv": "take rights away from the engines",
 }
 """What serving runs, and what for."""
-LOOK = 1.0
-"""Seconds between two looks at whether cluster.yaml has changed."""
+LOOK = 0.25
+"""Seconds between two looks at whether cluster.yaml or what was adopted has changed."""
 
 
 @dataclass(frozen=True)
 class Running:
-    """What serves at the moment."""
+    """What serves at the moment; `adoption` is told of boards that are no node, or no node yet."""
 
     supervisor: Supervisor
     files: Files
+    adoption: Adoption
 
 
 @dataclass
@@ -82,6 +86,7 @@ class Service:
     renew: Collection[str] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     _seen: Mapping[Path, list[int] | None] = field(default_factory=dict)
+    _seen_adopted: list[int] | None = None
 
     @property
     def folders(self) -> Folders:
@@ -105,7 +110,10 @@ class Service:
         """Get ready what is to be served; nodes to start anew are started anew once."""
         renew, self.renew = self.renew, ()
         where = site(decided, self.interface, self.ports)
-        return prepare(decided, where, self.folders, self.cache, self.progress, renew=renew)
+        folders = self.folders
+        self._seen_adopted = stamp(folders.root / adopted.NAME)
+        boards = adopted.read(folders.root)
+        return prepare(decided, where, folders, self.cache, self.progress, renew=renew, adopted=boards)
 
     def check(self) -> Iterator[str]:
         """Yield what has been found good, check by check, and start nothing.
@@ -117,8 +125,12 @@ class Service:
         yield f"{self.source.name}: {len(decided.nodes)} nodes"
         where = site(decided, self.interface, self.ports)
         yield f"{where.interface}: {where.address}, DHCP as {where.dhcp}"
-        clients, left_out = wired(decided)
-        yield f"{len(clients)} nodes boot from the wire: {', '.join(client.hostname for client in clients)}"
+        counting, _ = binding.counted(decided, adopted.read(self.folders.root))
+        clients, left_out, free = wired(decided, counting)
+        if clients:
+            yield f"{len(clients)} nodes boot from the wire: {', '.join(client.hostname for client in clients)}"
+        if free:
+            yield f"without a board yet: {', '.join(free)}"
         for hostname, reason in left_out:
             yield f"{hostname} boots from a card only: {reason}"
         serving = self.folders.run.exists() and is_held(self.folders.run, LOCK)
@@ -161,31 +173,47 @@ class Service:
                 stack.enter_context(http.serving(application(sources), where.address.ip, where.ports.http))
                 stack.enter_context(supervisor)
                 stack.enter_context(Watch(where, folders.root, self.progress.say))
+                adoption = Adoption(folders, decided, self.progress)
+                adoption.serve(served)
+                stack.callback(adoption.stop)
                 self.report(served)
-                yield Running(supervisor, files)
+                yield Running(supervisor, files, adoption)
 
     def follow(self, running: Running) -> None:
-        """Follow cluster.yaml until told to stop; what is wrong with it is said, and the last good one is served."""
+        """Follow cluster.yaml and what is adopted until told to stop; what is wrong is said, and the last good state is served."""
         while not self.stop.wait(LOOK):
-            if all(stamp(path) == seen for path, seen in self._seen.items()):
+            written = any(stamp(path) != seen for path, seen in self._seen.items())
+            if not written and stamp(self.folders.root / adopted.NAME) == self._seen_adopted:
                 continue
+            what = self.source.name if written else adopted.NAME
             try:
-                decided = self.plan()
+                decided = self.plan() if written else running.adoption.plan
                 served = self.prepare(decided)
                 running.supervisor.update(engines(served, self.folders))
                 running.files.boots, running.files.key = served.boots, served.key
+                before, running.adoption.plan = running.adoption.serve(served), decided
             except (PibakeError, OSError) as error:
                 self.progress.say(
-                    f"{self.source.name} was changed, and cannot be served; what was served goes on: {error}"
+                    f"{what} was changed, and cannot be served; what was served goes on: {error}"
                 )
-            else:
-                self.progress.say(f"{self.source.name} was changed, and is served as it is now")
+                continue
+            if written:
+                self.progress.say(f"{what} was changed, and is served as it is now")
                 self.report(served)
+            for sentence in told(served, before):
+                self.progress.say(sentence)
 
     def report(self, served: Served) -> None:
         """Say what is served, and what is not."""
         for hostname, reason in served.left_out:
             self.progress.say(f"note: {hostname} boots from a card only: {reason}")
+        for sentence in served.ignored:
+            self.progress.say(f"warning: {sentence}")
+        if served.free:
+            self.progress.say(
+                f"note: {', '.join(served.free)} wait{'s' if len(served.free) == 1 else ''} for a board:"
+                f" `pibake boards` lists those that ask, `pibake adopt SERIAL --as {served.free[0]}` gives it one"
+            )
         for path in sorted(large(served.boots.values())):
             self.progress.say(
                 f"warning: {path.name} has {path.stat().st_size >> 20} MiB; a Pi 4 whose EEPROM is older than 2022-10-03 fetches 64 MiB by TFTP:"
