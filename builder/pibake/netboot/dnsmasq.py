@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pibake.netboot import pxe
 from pibake.resources import render
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 TRANSFERS = 400
 """TFTP transfers at a time; each takes a socket and a file, and a process has 1024 of both by default."""
-MASK_ROM = ("rom-3b", "rom-3b+")
-"""Netboot generations whose serial number ends like their MAC address, and is not in option 97 from the start."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ def config(
         pid_file=_quoted(f"{run}/dnsmasq.pid"),
         lease_file=_quoted(f"{run}/dnsmasq.leases"),
         transfers=TRANSFERS,
+        boot_rom=pxe.BOOT_ROM.hex(":"),
         uefi=uefi,
     )
 
@@ -78,12 +78,12 @@ def config(
 def _node(client: Client) -> _Node:
     generation = client.board.netboot
     hardware = client.mac
-    if not hardware and generation in MASK_ROM:
+    if not hardware and generation in pxe.MASK_ROM:
         hardware = ":".join(("*", "*", "*", *_pairs(client.serial)[1:]))
     return _Node(
         tag=f"node-{client.hostname}",
         address=str(client.address),
-        mask_rom=generation == "rom-3b",
+        mask_rom=generation == pxe.HASTY,
         hardware=(hardware,) if hardware else (),
         identifiers=() if hardware else identifiers(client.serial),
     )

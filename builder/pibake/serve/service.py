@@ -19,6 +19,7 @@ from pibake.serve import dhcp, host, http
 from pibake.serve.engines import engines
 from pibake.serve.files import Files
 from pibake.serve.folders import NAME, Folders
+from pibake.serve.late import Late
 from pibake.serve.prepare import prepare, wired
 from pibake.serve.reports import Reports
 from pibake.serve.site import site
@@ -59,6 +60,7 @@ class Running:
 
     supervisor: Supervisor
     files: Files
+    late: Late
 
 
 @dataclass
@@ -161,8 +163,9 @@ class Service:
                 stack.enter_context(http.serving(application(sources), where.address.ip, where.ports.http))
                 stack.enter_context(supervisor)
                 stack.enter_context(Watch(where, self.progress.say))
+                late = stack.enter_context(Late(where, served.clients, self.progress.say))
                 self.report(served)
-                yield Running(supervisor, files)
+                yield Running(supervisor, files, late)
 
     def follow(self, running: Running) -> None:
         """Follow cluster.yaml until told to stop; what is wrong with it is said, and the last good one is served."""
@@ -173,6 +176,7 @@ class Service:
                 decided = self.plan()
                 served = self.prepare(decided)
                 running.supervisor.update(engines(served, self.folders))
+                running.late.update(served.clients)
                 running.files.boots, running.files.key = served.boots, served.key
             except (PibakeError, OSError) as error:
                 self.progress.say(
