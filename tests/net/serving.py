@@ -113,7 +113,7 @@ class Serving:
             capture_output=True, text=True, check=False, timeout=30,
         )  # fmt: skip
 
-    def start(self, *arguments: str) -> float:
+    def start(self, *arguments: str, limit: float = 20.0) -> float:
         """Start it, and wait until it serves; return the seconds it took."""
         began = time.monotonic()
         self.child = subprocess.Popen(
@@ -121,7 +121,7 @@ class Serving:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         threading.Thread(target=self._read, args=(self.child,), daemon=True).start()
-        self.until("serving with ", 20)
+        self.until("serving with ", limit)
         return time.monotonic() - began
 
     def until(self, text: str, limit: float = 10.0) -> str:

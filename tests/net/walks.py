@@ -16,6 +16,7 @@ from pibake.boards import BOARDS
 from pibake.netboot.dnsmasq import HOSTS, Uefi, config, hosts
 from pibake.netboot.values import PROXY, SERVER, Client, Site
 from pibake.probe import MODELS, Result, play
+from pibake.serve.late import Late
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,6 +74,9 @@ def served(folder: Path, clients: Sequence[Client], dhcp: str = SERVER) -> Itera
     (folder / "dnsmasq" / HOSTS).write_text(hosts(site, clients))
     with lab(str(SERVER_ADDRESS)) as made:
         made.dnsmasq(made.server, text, folder / "dnsmasq")
+        late = Late(site, clients, print)
+        made.stack.callback(late.__exit__)
+        inside(made.server, late.__enter__)
         if dhcp == PROXY:
             routed(made, folder / "router")
         yield made

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pibake.netboot import pxe
 from pibake.netboot.values import SERVER
 from pibake.resources import render
 
@@ -30,8 +31,6 @@ LENT = "2m"
 """How long a board has an address: another one in its place is not given it before. 2 minutes are dnsmasq's least."""
 HOSTS = "dnsmasq.hosts"
 """The name of the file with nodes by MAC address."""
-MASK_ROM = ("rom-3b", "rom-3b+")
-"""Netboot generations whose serial number ends like their MAC address, and is not in option 97 from the start."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,8 @@ def config(
         lease_file=_quoted(f"{run}/dnsmasq.leases"),
         hosts_file=_quoted(f"{run}/{HOSTS}"),
         transfers=TRANSFERS,
+        boot_rom=pxe.BOOT_ROM.hex(":"),
         uefi=uefi,
-        mask_rom=":".join(["00", *["44"] * 16]),
     )
 
 
@@ -110,7 +109,7 @@ def hosts(site: Site, clients: Sequence[Client]) -> str:
 def _node(client: Client) -> _Node:
     generation = client.board.netboot
     hardware = client.mac
-    if not hardware and generation in MASK_ROM:
+    if not hardware and generation in pxe.MASK_ROM:
         hardware = ":".join(("*", "*", "*", *_pairs(client.serial)[1:]))
     return _Node(
         tag=f"node-{client.hostname}",

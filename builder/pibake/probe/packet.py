@@ -13,7 +13,7 @@ DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5
 COOKIE = b"\x63\x82\x53\x63"
 FIXED = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s")
 ANY = IPv4Address(0)
-BROADCAST = b"\xff" * 6
+BROADCAST, EVERYBODY = b"\xff" * 6, IPv4Address("255.255.255.255")
 SERVER_PORT, CLIENT_PORT = 67, 68
 TTL = 128
 
@@ -99,20 +99,38 @@ def _options(area: bytes) -> dict[int, bytes]:
 
 def broadcast(mac: bytes, payload: bytes, port: int = SERVER_PORT) -> bytes:
     """Return the Ethernet frame in which a board without an address sends a message to everybody."""
-    udp = struct.pack("!HHHH", CLIENT_PORT, port, 8 + len(payload), 0) + payload
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, TTL, 17, 0, bytes(4), b"\xff" * 4)
+    return _frame((mac, ANY, CLIENT_PORT), (BROADCAST, EVERYBODY, port), payload)
+
+
+def answer(server: tuple[bytes, IPv4Address], message: Message) -> bytes:
+    """Return the frame in which a server, of this MAC and IPv4 address, answers a board that has no address yet.
+
+    It goes to the board alone if that is given an address, and else to everybody (RFC 2131 section 4.1).
+    """
+    alone = message.yiaddr != ANY and not message.flags
+    board = (message.mac, message.yiaddr) if alone else (BROADCAST, EVERYBODY)
+    return _frame((*server, SERVER_PORT), (*board, CLIENT_PORT), encode(message))
+
+
+def _frame(
+    source: tuple[bytes, IPv4Address, int], target: tuple[bytes, IPv4Address, int], payload: bytes
+) -> bytes:
+    """Return a frame from and to a MAC address, IPv4 address and port."""
+    udp = struct.pack("!HHHH", source[2], target[2], 8 + len(payload), 0) + payload
+    addresses = source[1].packed, target[1].packed
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, TTL, 17, 0, *addresses)
     checked = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
-    return BROADCAST + mac + b"\x08\x00" + checked + udp
+    return target[0] + source[0] + b"\x08\x00" + checked + udp
 
 
-def payload(frame: bytes) -> tuple[bytes, IPv4Address] | None:
-    """Return what a frame brings to the DHCP client's port, and from whom; None for anything else, and for fragments."""
+def payload(frame: bytes, port: int = CLIENT_PORT) -> tuple[bytes, IPv4Address] | None:
+    """Return what a frame brings to a port, and from whom; None for anything else, and for fragments."""
     if len(frame) < 14 + 20 + 8 or frame[12:14] != b"\x08\x00" or frame[14] >> 4 != 4 or frame[23] != 17:
         return None
     start = 14 + (frame[14] & 15) * 4
     fragment = int.from_bytes(frame[20:22], "big") & 0x3FFF
-    _, port, length, _ = struct.unpack_from("!HHHH", frame.ljust(start + 8, b"\0"), start)
-    if fragment or port != CLIENT_PORT:
+    _, to, length, _ = struct.unpack_from("!HHHH", frame.ljust(start + 8, b"\0"), start)
+    if fragment or to != port:
         return None
     return frame[start + 8 : start + length], IPv4Address(frame[26:30])
 

@@ -1,10 +1,11 @@
 """A network interface that is a board's own: raw while it has no address, and configured as the board would.
 
-Sources: packet(7), netdevice(7).
+Sources: packet(7), netdevice(7); Linux, Documentation/networking/filter.rst, for what a filter is made of.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import re
 import socket
@@ -28,6 +29,8 @@ SIOCGIFFLAGS = 0x8913
 IFF_RUNNING = 0x40
 OUTGOING = 4
 """packet(7)'s PACKET_OUTGOING: what this host sent itself."""
+SO_ATTACH_FILTER = 26
+"""asm-generic/socket.h."""
 
 
 @contextmanager
@@ -85,17 +88,49 @@ def _wait(interface: str) -> None:
     )
 
 
+def listening(interface: str, port: int) -> socket.socket:
+    """Return a raw socket that hears nothing on an interface but UDP to one port; the kernel leaves out the rest.
+
+    Raises:
+        OSError: there is no such interface, or this process may not.
+    """
+    found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+    try:
+        program = b"".join(struct.pack("HBBI", *instruction) for instruction in _filter(port))
+        held = ctypes.create_string_buffer(program, len(program))
+        found.setsockopt(
+            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(program) // 8, ctypes.addressof(held))
+        )
+        found.bind((interface, 0))
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def _filter(port: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Return instructions (code, steps on true, steps on false, operand) that pass first fragments of UDP to a port."""
+    return (
+        (0x28, 0, 0, 12),  # Ethernet's type: IPv4
+        (0x15, 0, 8, 0x0800),
+        (0x30, 0, 0, 23),  # IPv4's protocol: UDP
+        (0x15, 0, 6, 17),
+        (0x28, 0, 0, 20),  # the place of a fragment: the first
+        (0x45, 4, 0, 0x1FFF),
+        (0xB1, 0, 0, 14),  # behind IPv4's header, as long as it says: the port
+        (0x48, 0, 0, 16),
+        (0x15, 0, 1, port),
+        (0x06, 0, 0, 0xFFFF),
+        (0x06, 0, 0, 0),
+    )
+
+
 class Wire:
     """A raw socket on one interface that sends and hears DHCP."""
 
     def __init__(self, interface: str, mac: bytes) -> None:
         self.mac = mac
-        self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-        try:
-            self.socket.bind((interface, 0))
-        except OSError:
-            self.socket.close()
-            raise
+        self.socket = listening(interface, packet.CLIENT_PORT)
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,7 @@ from pibake.serve.clients import wired
 from pibake.serve.engines import engines
 from pibake.serve.files import Files
 from pibake.serve.folders import NAME, Folders
+from pibake.serve.late import Late
 from pibake.serve.prepare import prepare
 from pibake.serve.reports import Reports
 from pibake.serve.site import site
@@ -62,6 +63,7 @@ class Running:
 
     supervisor: Supervisor
     files: Files
+    late: Late
     adoption: Adoption
 
 
@@ -173,11 +175,12 @@ class Service:
                 stack.enter_context(http.serving(application(sources), where.address.ip, where.ports.http))
                 stack.enter_context(supervisor)
                 stack.enter_context(Watch(where, folders.root, self.progress.say))
+                late = stack.enter_context(Late(where, served.clients, self.progress.say))
                 adoption = Adoption(folders, decided, self.progress)
                 adoption.serve(served)
                 stack.callback(adoption.stop)
                 self.report(served)
-                yield Running(supervisor, files, adoption)
+                yield Running(supervisor, files, late, adoption)
 
     def follow(self, running: Running) -> None:
         """Follow cluster.yaml and what is adopted until told to stop; what is wrong is said, and the last good state is served."""
@@ -190,6 +193,7 @@ class Service:
                 decided = self.plan() if written else running.adoption.plan
                 served = self.prepare(decided)
                 running.supervisor.update(engines(served, self.folders))
+                running.late.update(served.clients)
                 running.files.boots, running.files.key = served.boots, served.key
                 before, running.adoption.plan = running.adoption.serve(served), decided
             except (PibakeError, OSError) as error:
