@@ -48,7 +48,8 @@ def engine(site: Site, clients: Sequence[Client], tftp: Path, folder: Path, uefi
     configuration = folder / "dnsmasq.conf"
     fsys.write(configuration, text)
     # a change of user would clear the signal of the parent's death; root is here the owner of root's files and no more
-    argv = (PROGRAM, "-C", str(configuration), "--user=root", "--group=root")
+    limit = ("prlimit", f"--nofile={dnsmasq.FILES}:{dnsmasq.FILES}")
+    argv = (*limit, PROGRAM, "-C", str(configuration), "--user=root", "--group=root")
     ready = Answers(Listens("udp", DHCP_PORT), Listens("udp", TFTP_PORT))
     return Engine(PROGRAM, argv, ready, CAPABILITIES, configuration=text)
 
