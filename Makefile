@@ -96,6 +96,10 @@ bench: setup ## Print the speed figures, each beside its floor or peer
 bench-wire: setup ## Print the speed figures of netboot, each beside its floor or peer (needs root)
 	$(BIN)/python -m bench.wire
 
+.PHONY: load
+load: setup ## Let a rack boot from the wire: 48 Pi 3Bs at once, 500 mixed boards (needs root)
+	$(BIN)/python -m bench.rack
+
 .PHONY: format
 format: setup ## Format the sources
 	$(BIN)/ruff check --fix

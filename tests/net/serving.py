@@ -149,12 +149,16 @@ class Serving:
             child.wait()
             raise
 
+    @property
+    def pid(self) -> int:
+        assert self.child
+        return self.child.pid
+
     def engines(self) -> dict[str, int]:
         """Return the process ids of its children by name."""
-        assert self.child
         pids = {
             pid
-            for task in Path(f"/proc/{self.child.pid}/task").iterdir()
+            for task in Path(f"/proc/{self.pid}/task").iterdir()
             for pid in (task / "children").read_text().split()
         }
         return {Path(f"/proc/{pid}/comm").read_text().strip(): int(pid) for pid in pids}

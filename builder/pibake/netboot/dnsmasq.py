@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from pibake.netboot.values import Client, Site
 
-TRANSFERS = 400
-"""TFTP transfers at a time; each takes a socket and a file, and a process has 1024 of both by default."""
+TRANSFERS = 2000
+"""TFTP transfers at a time: of a request beyond, nothing is heard. A board that asked twice leaves one behind for two minutes."""
+FILES = 2 * TRANSFERS + 96
+"""What dnsmasq may have open: a socket and a file for each."""
 LENT = "2m"
 """How long a board has an address: another one in its place is not given it before. 2 minutes are dnsmasq's least."""
 HOSTS = "dnsmasq.hosts"

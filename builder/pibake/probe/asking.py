@@ -68,7 +68,10 @@ def ask(
     if address is None:
         return None
     boot = boot or address
-    taken = _confirm(wire, board, asking, address, tell) if asking.request else address
+    taken: Message | None = address
+    if asking.request:
+        waits = asking.wait, patience if patience is not None else asking.tries * asking.wait
+        taken = _confirm(wire, request(board, asking, address), address, waits, tell)
     return _lease(asking, taken, boot, began, tell) if taken else None
 
 
@@ -163,20 +166,28 @@ def _described(offer: Message) -> str:
 
 
 def _confirm(
-    wire: Wire, board: Board, asking: Asking, offer: Message, tell: Callable[[Step], None]
+    wire: Wire, message: Message, offer: Message, waits: tuple[float, float], tell: Callable[[Step], None]
 ) -> Message | None:
-    """Take an offer; return its ACK."""
+    """Take an offer by a REQUEST, asking again where nothing comes (an EEPROM's DHCP_REQ_TIMEOUT); return its ACK.
+
+    `waits` are the seconds between two REQUESTs, and in all.
+    """
     began = time.monotonic()
-    wire.send(request(board, asking, offer))
-    while answer := wire.hear(offer.xid, began + asking.wait):
-        seconds = time.monotonic() - began
-        if answer.kind == ACK and answer.server == offer.server:
-            tell(Step("REQUEST", f"ACK: {answer.yiaddr} from {answer.server}", seconds=seconds))
-            return answer
-        if answer.kind not in (OFFER, ACK):
-            break
+    answer: Message | None = None
+    while answer is None and (left := began + waits[1] - time.monotonic()) > 0:
+        wire.send(message)
+        until = time.monotonic() + min(waits[0], left)
+        while (answer := wire.hear(offer.xid, until)) and not (
+            answer.kind == ACK and answer.server == offer.server
+        ):
+            if answer.kind not in (OFFER, ACK):
+                break
+    seconds = time.monotonic() - began
+    if answer and answer.kind == ACK:
+        tell(Step("REQUEST", f"ACK: {answer.yiaddr} from {answer.server}", seconds=seconds))
+        return answer
     note = f"{offer.server} offered {offer.yiaddr} and did not give it; is another board using it?"
-    tell(Step("REQUEST", "no ACK", Verdict.MISSING, note, seconds=time.monotonic() - began))
+    tell(Step("REQUEST", "no ACK", Verdict.MISSING, note, seconds=seconds))
     return None
 
 

@@ -49,10 +49,10 @@ class Arrived:
 Answer = Arrived | Refused | Silence
 
 
-def read(server: IPv4Address, name: str, options: Iterable[tuple[str, int]] = ()) -> Answer:
+def read(server: IPv4Address, name: str, options: Iterable[tuple[str, int]] = (), port: int = PORT) -> Answer:
     """Fetch a file."""
     try:
-        with _Reading(server, name, options) as reading:
+        with _Reading(server, name, options, port) as reading:
             return reading.all()
     except OSError as error:
         return Silence(error.strerror or str(error))
@@ -74,9 +74,11 @@ def probe(server: IPv4Address, name: str, options: Iterable[tuple[str, int]], co
 class _Reading:
     """One read request and its transfer."""
 
-    def __init__(self, server: IPv4Address, name: str, options: Iterable[tuple[str, int]]) -> None:
+    def __init__(
+        self, server: IPv4Address, name: str, options: Iterable[tuple[str, int]], port: int = PORT
+    ) -> None:
         self.name = name
-        self.peer = (str(server), PORT)
+        self.peer = (str(server), port)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         words = [name, "octet", *(str(word) for pair in options for word in pair)]
         self.last = struct.pack("!H", READ) + b"".join(word.encode() + b"\0" for word in words)

@@ -52,7 +52,8 @@ def engine(site: Site, clients: Sequence[Client], tftp: Path, folder: Path, uefi
     fsys.write(configuration, text)
     fsys.write(folder / dnsmasq.HOSTS, hosts)
     # a change of user would clear the signal of the parent's death; root is here the owner of root's files and no more
-    argv = (PROGRAM, "-C", str(configuration), "--user=root", "--group=root")
+    limit = ("prlimit", f"--nofile={dnsmasq.FILES}:{dnsmasq.FILES}")
+    argv = (*limit, PROGRAM, "-C", str(configuration), "--user=root", "--group=root")
     ready = Answers(Listens("udp", DHCP_PORT), Listens("udp", TFTP_PORT))
     return Engine(PROGRAM, argv, ready, CAPABILITIES, reload=signal.SIGHUP, configuration=hosts, fixed=text)
 
