@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from pibake import catalog, config
@@ -14,11 +16,15 @@ from pibake.fsys import stamp
 from pibake.lock import held, is_held
 from pibake.log import log
 from pibake.plan import plan
+from pibake.rack import adopted, status
+from pibake.rack.ledger import Ledger
 from pibake.run import find
 from pibake.serve import dhcp, host, http
+from pibake.serve.access import Access, token
 from pibake.serve.engines import engines
 from pibake.serve.files import Files
 from pibake.serve.folders import NAME, Folders
+from pibake.serve.page import Desk
 from pibake.serve.prepare import prepare, wired
 from pibake.serve.reports import Reports
 from pibake.serve.site import site
@@ -34,10 +40,12 @@ if TYPE_CHECKING:
     from pibake.netboot.values import Ports
     from pibake.plan import Plan
     from pibake.progress import Progress
+    from pibake.rack.states import Known, Rack
     from pibake.serve.files import Boot
     from pibake.serve.prepare import Served
 
 LOCK = "serve"
+LOCAL = IPv4Address("127.0.0.1")
 OLD_TFTP = 65535 * 1024
 """Bytes of the largest file that some Pi 4 fetches by TFTP: 65535 blocks of 1024 bytes, until the release of 2022-10-03 asked
 for larger ones (rpi-eeprom, release notes)."""
@@ -82,6 +90,8 @@ class Service:
     renew: Collection[str] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     _seen: Mapping[Path, list[int] | None] = field(default_factory=dict)
+    _cluster: str = ""
+    _known: tuple[Known, ...] = ()
 
     @property
     def folders(self) -> Folders:
@@ -105,7 +115,9 @@ class Service:
         """Get ready what is to be served; nodes to start anew are started anew once."""
         renew, self.renew = self.renew, ()
         where = site(decided, self.interface, self.ports)
-        return prepare(decided, where, self.folders, self.cache, self.progress, renew=renew)
+        served = prepare(decided, where, self.folders, self.cache, self.progress, renew=renew)
+        self._cluster, self._known = decided.name, status.known(decided, adopted.read(self.folders.root))
+        return served
 
     def check(self) -> Iterator[str]:
         """Yield what has been found good, check by check, and start nothing.
@@ -158,11 +170,29 @@ class Service:
                 reports = Reports(folders.node)
                 sources = Sources(supervisor.states, lambda: _known(files.boots), reports, files)
                 where = served.site
-                stack.enter_context(http.serving(application(sources), where.address.ip, where.ports.http))
+                desk = self.desk(Ledger(folders.root / "rack.sqlite"), supervisor, where.ports.http)
+                stack.enter_context(
+                    http.serving(application(sources, desk), where.ports.http, where.address.ip, LOCAL)
+                )
                 stack.enter_context(supervisor)
                 stack.enter_context(Watch(where, self.progress.say))
                 self.report(served)
                 yield Running(supervisor, files)
+
+    def desk(self, ledger: Ledger, supervisor: Supervisor, port: int) -> Desk:
+        """Return what the page shows, and say where it is."""
+
+        def rack() -> Rack:
+            server = {"engines": [asdict(state) for state in supervisor.states()]}
+            boards, timelines = ledger.boards(), ledger.timelines()
+            return status.rack(self._cluster, self._known, boards, timelines, server, time.time())
+
+        path = self.folders.root / "token"
+        desk = Desk(rack, lambda: ledger.changes, Access(token(path)))
+        self.progress.say(
+            f"the rack is shown at http://localhost:{port}; elsewhere the token in {path} is asked for"
+        )
+        return desk
 
     def follow(self, running: Running) -> None:
         """Follow cluster.yaml until told to stop; what is wrong with it is said, and the last good one is served."""
