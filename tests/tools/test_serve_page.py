@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import pytest
+from starlette.requests import Request
 from tests.tools.test_serve_web import ask, port
 
 from pibake.errors import PibakeError
@@ -124,3 +125,20 @@ def test_500_nodes_are_rendered_in_200_milliseconds() -> None:
         assert Desk(lambda: rack, lambda: 0, Access(TOKEN)).part("")
         took.append(time.perf_counter() - began)
     assert min(took) < 0.2
+
+
+def test_elsewhere_the_token_or_its_cookie_is_asked_for_and_wrong_ones_wait() -> None:
+    access = Access(TOKEN)
+
+    def code(**headers: str) -> int:
+        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": pairs}
+        refusal = access.refusal(Request({**scope, "server": ("10.0.0.2", 8069), "client": ("10.0.0.9", 5)}))
+        return refusal.status_code if refusal else 200
+
+    assert code(host="localhost") == 401
+    assert code(cookie=f"pibake={access.cookie}") == 200
+    assert code(cookie=f"pibake={TOKEN}") == 401
+    assert code(authorization=f"Bearer {TOKEN}") == 200
+    assert code(authorization="Bearer wrong") == 401
+    assert code(authorization=f"Bearer {TOKEN}") == 429

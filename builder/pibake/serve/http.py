@@ -36,7 +36,8 @@ class Patient(H11Protocol):
         self.loop.call_later(PATIENCE, self._look)
 
     def _look(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():  # type: ignore[redundant-expr]
+        cycle: object = self.cycle  # uvicorn has it None before a request
+        if cycle is None and not self.transport.is_closing():
             self.transport.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from pibake.rack.states import STATES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pibake.rack.states import Node, Rack
 
@@ -75,7 +75,7 @@ def _nodes(nodes: tuple[Node, ...], now: float) -> Iterator[Metric]:
     yield from sent.values()
 
 
-def _gauge(name: str, about: str, values: dict[tuple[str, ...], float], *labels: str) -> Metric:
+def _gauge(name: str, about: str, values: Mapping[Any, float], *labels: str) -> Metric:
     family = GaugeMetricFamily(name, about, labels=labels)
     for key, value in values.items():
         family.add_metric(list(key), value)

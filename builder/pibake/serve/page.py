@@ -131,7 +131,8 @@ def guarded(
     """Return `answer` for those only who may look."""
 
     async def guard(request: Request) -> Response:
-        return access.refusal(request) or await run_in_threadpool(answer, request)
+        refusal = access.refusal(request)
+        return await run_in_threadpool(answer, request) if refusal is None else refusal
 
     return guard
 

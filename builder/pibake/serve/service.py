@@ -116,7 +116,7 @@ class Service:
         renew, self.renew = self.renew, ()
         where = site(decided, self.interface, self.ports)
         served = prepare(decided, where, self.folders, self.cache, self.progress, renew=renew)
-        self._cluster, self._known = decided.name, status.known(decided, adopted.read(self.folders.root))
+        self._cluster, self._known = decided.cluster, status.known(decided, adopted.read(self.folders.root))
         return served
 
     def check(self) -> Iterator[str]:
