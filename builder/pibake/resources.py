@@ -55,7 +55,7 @@ def render(name: str, /, **values: Any) -> str:
     """Render the Jinja template at `name` below the data root; an undefined name is an error.
 
     Templates of free-text formats use the filter `line`, which refuses newlines; YAML values go through
-    `tojson`, since every JSON value is a YAML value.
+    `tojson`, since every JSON value is a YAML value. In templates of HTML, `*.html.j2`, every value is escaped.
     """
     return environment().get_template(name).render(**values)
 
@@ -68,7 +68,7 @@ def environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(root()),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - nothing here is HTML; see `render` for what escapes values
+        autoescape=jinja2.select_autoescape(["html.j2"], default=False),
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -164,11 +164,12 @@ class Serving:
         return {Path(f"/proc/{pid}/comm").read_text().strip(): int(pid) for pid in pids}
 
     def get(self, path: str, seat: Seat | None = None) -> tuple[int, bytes]:
-        """Ask for a path as it is written, from the server's own place or a board's."""
+        """Ask for a path as it is written, from the server's own place, where /status is open, or a board's."""
+        host = ADDRESS if seat else "127.0.0.1"
 
         def ask() -> tuple[int, bytes]:
             try:
-                with urllib.request.urlopen(f"http://{ADDRESS}:8069{path}", timeout=10) as answer:
+                with urllib.request.urlopen(f"http://{host}:8069{path}", timeout=10) as answer:
                     return answer.status, answer.read()
             except urllib.error.HTTPError as refusal:
                 with refusal:

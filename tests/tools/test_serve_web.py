@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pibake.errors import PibakeError
+from pibake.rack.states import Rack
+from pibake.serve.access import Access
 from pibake.serve.http import serving
 from pibake.serve.keeper import READY, State
+from pibake.serve.page import Desk
 from pibake.serve.reports import LIMIT, Reports
 from pibake.serve.web import Sources, application
 
@@ -52,8 +55,9 @@ def at(tmp_path: Path) -> Iterator[int]:
 
     reports = Reports(lambda hostname: tmp_path / "nodes" / hostname)
     sources = Sources(lambda: STATES, lambda: NODES, reports, files)
+    desk = Desk(lambda: Rack("lab", 0.0, (), (), ()), lambda: 0, Access("x" * 32))
     number = port()
-    with serving(application(sources), HERE, number):
+    with serving(application(sources, desk), number, HERE):
         yield number
 
 
@@ -148,7 +152,6 @@ def test_large_files_come_whole_in_parts_and_as_a_length_only(at: int) -> None:
 def test_what_is_made_on_the_spot_is_served_and_what_is_not_there_is_not(at: int) -> None:
     assert ask(at, "GET", "/a/b%20c")[:2] == (200, b"said on the spot")
     assert ask(at, "GET", "/missing")[0] == 404
-    assert ask(at, "GET", "/")[0] == 404
     assert ask(at, "POST", "/big")[0] == 405
 
 
@@ -167,6 +170,6 @@ def test_many_nodes_fetch_at_once(at: int) -> None:
 def test_a_port_that_is_taken_is_an_error_with_the_address(at: int) -> None:
     with (
         pytest.raises(PibakeError, match=rf"127\.0\.0\.1:{at}: Address already in use"),
-        serving(None, HERE, at),
+        serving(None, at, HERE),
     ):
         pass

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from pibake import catalog, config
@@ -14,15 +16,18 @@ from pibake.fsys import stamp
 from pibake.lock import held, is_held
 from pibake.log import log
 from pibake.plan import plan
-from pibake.rack import adopted, binding
+from pibake.rack import adopted, binding, status
+from pibake.rack.ledger import Ledger
 from pibake.run import find
 from pibake.serve import dhcp, host, http
+from pibake.serve.access import Access, token
 from pibake.serve.adoption import Adoption, told
 from pibake.serve.clients import wired
 from pibake.serve.engines import engines
 from pibake.serve.files import Files
 from pibake.serve.folders import NAME, Folders
 from pibake.serve.late import Late
+from pibake.serve.page import Desk
 from pibake.serve.prepare import prepare
 from pibake.serve.reports import Reports
 from pibake.serve.site import site
@@ -38,10 +43,12 @@ if TYPE_CHECKING:
     from pibake.netboot.values import Ports
     from pibake.plan import Plan
     from pibake.progress import Progress
+    from pibake.rack.states import Known, Rack
     from pibake.serve.files import Boot
     from pibake.serve.prepare import Served
 
 LOCK = "serve"
+LOCAL = IPv4Address("127.0.0.1")
 OLD_TFTP = 65535 * 1024
 """Bytes of the largest file that some Pi 4 fetches by TFTP: 65535 blocks of 1024 bytes, until the release of 2022-10-03 asked
 for larger ones (rpi-eeprom, release notes)."""
@@ -89,6 +96,8 @@ class Service:
     stop: threading.Event = field(default_factory=threading.Event)
     _seen: Mapping[Path, list[int] | None] = field(default_factory=dict)
     _seen_adopted: list[int] | None = None
+    _cluster: str = ""
+    _known: tuple[Known, ...] = ()
 
     @property
     def folders(self) -> Folders:
@@ -115,7 +124,9 @@ class Service:
         folders = self.folders
         self._seen_adopted = stamp(folders.root / adopted.NAME)
         boards = adopted.read(folders.root)
-        return prepare(decided, where, folders, self.cache, self.progress, renew=renew, adopted=boards)
+        served = prepare(decided, where, folders, self.cache, self.progress, renew=renew, adopted=boards)
+        self._cluster, self._known = decided.cluster, status.known(decided, boards)
+        return served
 
     def check(self) -> Iterator[str]:
         """Yield what has been found good, check by check, and start nothing.
@@ -172,7 +183,10 @@ class Service:
                 reports = Reports(folders.node)
                 sources = Sources(supervisor.states, lambda: _known(files.boots), reports, files)
                 where = served.site
-                stack.enter_context(http.serving(application(sources), where.address.ip, where.ports.http))
+                desk = self.desk(Ledger(folders.root / "rack.sqlite"), supervisor, where.ports.http)
+                stack.enter_context(
+                    http.serving(application(sources, desk), where.ports.http, where.address.ip, LOCAL)
+                )
                 stack.enter_context(supervisor)
                 stack.enter_context(Watch(where, folders.root, self.progress.say))
                 late = stack.enter_context(Late(where, served.clients, self.progress.say))
@@ -181,6 +195,21 @@ class Service:
                 stack.callback(adoption.stop)
                 self.report(served)
                 yield Running(supervisor, files, late, adoption)
+
+    def desk(self, ledger: Ledger, supervisor: Supervisor, port: int) -> Desk:
+        """Return what the page shows, and say where it is."""
+
+        def rack() -> Rack:
+            server = {"engines": [asdict(state) for state in supervisor.states()]}
+            boards, timelines = ledger.boards(), ledger.timelines()
+            return status.rack(self._cluster, self._known, boards, timelines, server, time.time())
+
+        path = self.folders.root / "token"
+        desk = Desk(rack, lambda: ledger.changes, Access(token(path)))
+        self.progress.say(
+            f"the rack is shown at http://localhost:{port}; elsewhere the token in {path} is asked for"
+        )
+        return desk
 
     def follow(self, running: Running) -> None:
         """Follow cluster.yaml and what is adopted until told to stop; what is wrong is said, and the last good state is served."""

@@ -1,6 +1,7 @@
 """HTTP: what the wire's state is, what nodes say of themselves, and the files of boards that boot over HTTP.
 
-GET /status    the engines, and the nodes with their last reports, as JSON
+GET /status    the engines, and the nodes with their last reports, as JSON; for those only who may look (`access`)
+GET /, /node/NAME, /metrics   what `page` has
 POST /report   a node's state, from the node's own address (`phone_home: http://ADDRESS:PORT/report`)
 GET /...       whatever `files` has for this peer and path; HEAD too, and ranges of files (RFC 9110 section 14)
 """
@@ -17,6 +18,8 @@ from starlette.middleware import Middleware
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from pibake.serve import page
+from pibake.serve.access import read
 from pibake.serve.ramdisk import Ramdisk
 from pibake.serve.reports import LIMIT, RefusedError
 
@@ -50,7 +53,7 @@ class Sources:
     files: Callable[[IPv4Address, str], Path | bytes | Ramdisk | None]
 
 
-def application(sources: Sources) -> Starlette:
+def application(sources: Sources, desk: page.Desk) -> Starlette:
     """Return the application that answers."""
 
     def status(_: Request) -> Response:
@@ -60,11 +63,12 @@ def application(sources: Sources) -> Starlette:
         return JSONResponse({"engines": [asdict(state) for state in sources.engines()], "nodes": known})
 
     async def report(request: Request) -> Response:
-        body = b""
-        async for piece in request.stream():
-            body += piece
-            if len(body) > LIMIT:
-                return _refusal(413, f"a report has at most {LIMIT} bytes")
+        try:
+            body = await read(request, LIMIT)
+        except ValueError:
+            return _refusal(413, f"a report has at most {LIMIT} bytes")
+        except TimeoutError:
+            return _refusal(408, "this took too long")
         return await run_in_threadpool(_receive, sources, str(_peer(request)), body)
 
     def file(request: Request) -> Response:
@@ -80,7 +84,8 @@ def application(sources: Sources) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/status", status),
+            *page.routes(desk),
+            Route("/status", page.guarded(desk.access, status)),
             Route("/report", report, methods=["POST"]),
             Route("/{path:path}", file),
         ],
