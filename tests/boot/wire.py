@@ -181,7 +181,7 @@ class Wire:
         return done.stdout.strip()
 
     def status(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{self.server}:8069/status", timeout=10) as answer:
+        with urllib.request.urlopen("http://127.0.0.1:8069/status", timeout=10) as answer:
             return dict(json.load(answer))
 
     @property

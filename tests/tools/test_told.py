@@ -15,7 +15,10 @@ from tests.tools.test_serve_web import port
 
 from pibake import resources
 from pibake.netboot import initramfs
+from pibake.rack.states import Rack
 from pibake.serve import http
+from pibake.serve.access import Access
+from pibake.serve.page import Desk
 from pibake.serve.reports import Reports
 from pibake.serve.web import Sources, application
 
@@ -77,8 +80,9 @@ def told(tmp_path: Path) -> Iterator[Told]:
         reports=reports,
         files=lambda _, __: None,
     )
+    desk = Desk(lambda: Rack("lab", 0.0, (), (), ()), lambda: 0, Access("x" * 32))
     number = port()
-    with http.serving(application(sources), IPv4Address("127.0.0.1"), number):
+    with http.serving(application(sources, desk), number, IPv4Address("127.0.0.1")):
         yield Told(tmp_path, number, reports)
 
 
