@@ -19,7 +19,7 @@ from pibake.probe import packet
 from pibake.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from ipaddress import IPv4Address, IPv4Interface
 
     from pibake.probe.packet import Message
@@ -96,16 +96,21 @@ def listening(interface: str, port: int) -> socket.socket:
     """
     found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
     try:
-        program = b"".join(struct.pack("HBBI", *instruction) for instruction in _filter(port))
-        held = ctypes.create_string_buffer(program, len(program))
-        found.setsockopt(
-            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(program) // 8, ctypes.addressof(held))
-        )
+        attach(found, _filter(port))
         found.bind((interface, 0))
     except OSError:
         found.close()
         raise
     return found
+
+
+def attach(raw: socket.socket, instructions: Sequence[tuple[int, int, int, int]]) -> None:
+    """Let the kernel pass to a raw socket only what a filter passes: code, steps on true, steps on false, and operand of each."""
+    program = b"".join(struct.pack("HBBI", *instruction) for instruction in instructions)
+    held = ctypes.create_string_buffer(program, len(program))
+    raw.setsockopt(
+        socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", len(program) // 8, ctypes.addressof(held))
+    )
 
 
 def _filter(port: int) -> tuple[tuple[int, int, int, int], ...]:

@@ -127,6 +127,12 @@ class Ledger:
             self.changes += 1
             return moment
 
+    def begin(self, subject: str) -> None:
+        """Begin another boot of a subject: what is noted next is of that one."""
+        with self._lock:
+            if present := self._boots.get(subject):
+                self._boots[subject] = Timeline(subject, present.boot, ())
+
     def say(self, name: str, value: Any) -> None:
         """Keep something of the server's own, as JSON, for those who read the file."""
         text = json.dumps(value)
@@ -143,7 +149,7 @@ class Ledger:
     def timelines(self) -> dict[str, Timeline]:
         """Return the present boot of every subject."""
         with self._lock:
-            return dict(self._boots)
+            return {name: boot for name, boot in self._boots.items() if boot.moments}
 
     def flush(self) -> None:
         """Put what is new on the disk.

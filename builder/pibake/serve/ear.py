@@ -1,0 +1,133 @@
+"""Hears what boards ask on the wire, also those that nobody answers.
+
+Sources: packet(7); Linux, Documentation/networking/filter.rst (what a filter is made of).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+
+from pibake.netboot.values import DHCP_PORT, TFTP_PORT
+from pibake.probe.wire import OUTGOING, attach
+from pibake.rack.sighting import connection, sighting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pibake.netboot.values import Site
+    from pibake.rack.values import Sighting
+
+AGAIN = 2.0
+"""Seconds until an interface that failed is tried again."""
+SO_RCVBUFFORCE = 33
+"""asm-generic/socket.h."""
+ROOM = 4 << 20
+"""Bytes of frames that wait to be looked at: some thousand questions at once."""
+LENGTH = 1024
+"""Bytes of a frame that are looked at."""
+
+
+class Ear:
+    """Listens while its block is entered, in a thread.
+
+    Args:
+        site: this server.
+        on_sighting: told each question of a board's.
+        on_connection: told who begins a connection to NFS or NBD, and at which port.
+        say: told in a sentence that the interface cannot be heard.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        on_sighting: Callable[[Sighting], None],
+        on_connection: Callable[[str, int], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._site = site
+        self._on_sighting = on_sighting
+        self._on_connection = on_connection
+        self._say = say
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        said = ""
+        while not self._stop.is_set():
+            try:
+                with _listening(self._site) as wire:
+                    self._listen(wire)
+            except OSError as error:
+                why = f"cannot hear boards on {self._site.interface}: {error.strerror}"
+                if why != said:
+                    self._say(f"{why}; those that nobody knows are not seen meanwhile; it is tried again")
+                said = why
+                self._stop.wait(AGAIN)
+
+    def _listen(self, wire: socket.socket) -> None:
+        """Listen until told to stop.
+
+        Raises:
+            OSError: the interface went down, or away.
+        """
+        wire.settimeout(0.2)
+        while not self._stop.is_set():
+            try:
+                frame, sender = wire.recvfrom(LENGTH)
+            except TimeoutError:
+                continue
+            if sender[2] == OUTGOING:
+                continue
+            if seen := sighting(frame, time.time()):
+                self._on_sighting(seen)
+            elif begun := connection(frame):
+                self._on_connection(*begun)
+
+
+def _listening(site: Site) -> socket.socket:
+    found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+    try:
+        attach(found, _filter((site.ports.nfs, site.ports.nbd)))
+        found.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
+        found.bind((site.interface, 0))
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def _filter(ports: Sequence[int]) -> tuple[tuple[int, int, int, int], ...]:
+    """Return instructions (code, steps on true, steps on false, operand) that pass what is of interest."""
+    return (
+        (0x28, 0, 0, 12),  # Ethernet's type: IPv4
+        (0x15, 0, 16, 0x0800),
+        (0x28, 0, 0, 20),  # the place of a fragment: the first
+        (0x45, 14, 0, 0x1FFF),
+        (0xB1, 0, 0, 14),  # behind IPv4's header, as long as it says
+        (0x30, 0, 0, 23),  # IPv4's protocol
+        (0x15, 0, 3, 17),
+        (0x48, 0, 0, 16),  # UDP: the port
+        (0x15, 8, 0, DHCP_PORT),
+        (0x15, 7, 8, TFTP_PORT),
+        (0x15, 0, 7, 6),
+        (0x48, 0, 0, 16),  # TCP: the port, and that it begins: SYN without ACK
+        (0x15, 1, 0, ports[0]),
+        (0x15, 0, 4, ports[1]),
+        (0x50, 0, 0, 27),
+        (0x54, 0, 0, 0x12),
+        (0x15, 0, 1, 0x02),
+        (0x06, 0, 0, LENGTH),
+        (0x06, 0, 0, 0),
+    )
