@@ -6,6 +6,7 @@ its own, at a port of the server's bridge. All are plugged in first, and get pow
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import threading
@@ -21,6 +22,7 @@ from tests.tools.netns import enter
 from pibake.probe import MODELS, Result, apart, play
 from pibake.probe.messages import Board, discover
 from pibake.probe.wire import Wire, powered
+from pibake.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -127,12 +129,20 @@ def power(server: str, which: Sequence[Seat], limit: float | None = None) -> lis
         for _ in which:
             if not ready.acquire(timeout=max(until - time.monotonic(), 0.0)):
                 raise TimeoutError(f"not all of {len(which)} boards are plugged in after {PLUGGING:g} s")
+        _isolate(server)
         on.set()
         return [ended.get(timeout=600) for _ in which]
     finally:
         for worker in workers:
             worker.join(10)
             worker.kill()
+
+
+def _isolate(server: str) -> None:
+    """Keep what boards say to everybody from other boards: one kernel's queues are too short for 500 copies of each word."""
+    shown = run(["ip", "-n", server, "-json", "link", "show", "master", BRIDGE]).stdout
+    lines = [f"link set dev {port['ifname']} type bridge_slave isolated on\n" for port in json.loads(shown)]
+    run(["ip", "-n", server, "-batch", "-"], stdin="".join(lines).encode())
 
 
 def _work(server: str, share: Sequence[Seat], limit: float | None, ends: _Ends) -> None:

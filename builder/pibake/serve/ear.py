@@ -6,7 +6,6 @@ Sources: packet(7); Linux, Documentation/networking/filter.rst (what a filter is
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 import time
 from typing import TYPE_CHECKING, Self

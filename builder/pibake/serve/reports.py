@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pibake.errors import PibakeError
 from pibake.fsys import load, store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 LIMIT = 16 << 10
@@ -38,10 +39,16 @@ class Reports:
 
     Args:
         folder: where files of a node go, by hostname; one that does not exist is made.
+        on_report: told of each, with the hostname.
     """
 
-    def __init__(self, folder: Callable[[str], Path]) -> None:
+    def __init__(
+        self,
+        folder: Callable[[str], Path],
+        on_report: Callable[[str, Mapping[str, Any]], None] = lambda _, __: None,
+    ) -> None:
         self._folder = folder
+        self._on_report = on_report
         self._known: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
 
@@ -66,8 +73,10 @@ class Reports:
         with self._lock:
             self._known[hostname] = report
             folder = self._folder(hostname)
-            folder.mkdir(parents=True, exist_ok=True)
-            store(folder / FILE, report)
+            with suppress(OSError):  # a full disk is no fault of the node's, and is said elsewhere
+                folder.mkdir(parents=True, exist_ok=True)
+                store(folder / FILE, report)
+        self._on_report(hostname, report)
 
 
 def parsed(body: bytes) -> dict[str, Any]:

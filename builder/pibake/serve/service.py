@@ -4,54 +4,38 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
-from ipaddress import IPv4Address
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pibake import catalog, config
 from pibake.errors import PibakeError
 from pibake.fsys import stamp
 from pibake.lock import held, is_held
-from pibake.log import log
 from pibake.plan import plan
-from pibake.rack import adopted, binding, status
-from pibake.rack.ledger import Ledger
+from pibake.rack import adopted, binding
 from pibake.run import find
-from pibake.serve import dhcp, host, http
-from pibake.serve.access import Access, token
-from pibake.serve.adoption import Adoption, told
+from pibake.serve import dhcp, host
+from pibake.serve.adoption import told
 from pibake.serve.clients import wired
-from pibake.serve.engines import engines
-from pibake.serve.files import Files
 from pibake.serve.folders import NAME, Folders
-from pibake.serve.late import Late
-from pibake.serve.page import Desk
 from pibake.serve.prepare import prepare
-from pibake.serve.reports import Reports
+from pibake.serve.running import running
 from pibake.serve.site import site
-from pibake.serve.supervisor import Supervisor
-from pibake.serve.web import Sources, application
-from pibake.serve.wire import Watch
+from pibake.serve.telling import sentences
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from pibake.cache import Cache
     from pibake.netboot.values import Ports
     from pibake.plan import Plan
     from pibake.progress import Progress
-    from pibake.rack.states import Known, Rack
-    from pibake.serve.files import Boot
     from pibake.serve.prepare import Served
+    from pibake.serve.running import Running
 
 LOCK = "serve"
-LOCAL = IPv4Address("127.0.0.1")
-OLD_TFTP = 65535 * 1024
-"""Bytes of the largest file that some Pi 4 fetches by TFTP: 65535 blocks of 1024 bytes, until the release of 2022-10-03 asked
-for larger ones (rpi-eeprom, release notes)."""
 MOVE = "stop what has them; NFS, NBD and HTTP can be moved by options"
 TOOLS = {
     "dnsmasq": "answer boards",
@@ -62,16 +46,6 @@ TOOLS = {
 """What serving runs, and what for."""
 LOOK = 0.25
 """Seconds between two looks at whether cluster.yaml or what was adopted has changed."""
-
-
-@dataclass(frozen=True)
-class Running:
-    """What serves at the moment; `adoption` is told of boards that are no node, or no node yet."""
-
-    supervisor: Supervisor
-    files: Files
-    late: Late
-    adoption: Adoption
 
 
 @dataclass
@@ -96,8 +70,6 @@ class Service:
     stop: threading.Event = field(default_factory=threading.Event)
     _seen: Mapping[Path, list[int] | None] = field(default_factory=dict)
     _seen_adopted: list[int] | None = None
-    _cluster: str = ""
-    _known: tuple[Known, ...] = ()
 
     @property
     def folders(self) -> Folders:
@@ -124,9 +96,7 @@ class Service:
         folders = self.folders
         self._seen_adopted = stamp(folders.root / adopted.NAME)
         boards = adopted.read(folders.root)
-        served = prepare(decided, where, folders, self.cache, self.progress, renew=renew, adopted=boards)
-        self._cluster, self._known = decided.cluster, status.known(decided, boards)
-        return served
+        return prepare(decided, where, folders, self.cache, self.progress, renew=renew, adopted=boards)
 
     def check(self) -> Iterator[str]:
         """Yield what has been found good, check by check, and start nothing.
@@ -177,117 +147,28 @@ class Service:
             served = self.prepare(decided)
             if found := host.taken(served.site):
                 raise PibakeError("\n".join(found), MOVE)
-            with ExitStack() as stack:
-                supervisor = Supervisor(engines(served, folders), say=self.progress.say, on_line=_log)
-                files = Files(served.boots, folders, served.key)
-                reports = Reports(folders.node)
-                sources = Sources(supervisor.states, lambda: _known(files.boots), reports, files)
-                where = served.site
-                desk = self.desk(Ledger(folders.root / "rack.sqlite"), supervisor, where.ports.http)
-                stack.enter_context(
-                    http.serving(application(sources, desk), where.ports.http, where.address.ip, LOCAL)
-                )
-                stack.enter_context(supervisor)
-                stack.enter_context(Watch(where, folders.root, self.progress.say))
-                late = stack.enter_context(Late(where, served.clients, self.progress.say))
-                adoption = Adoption(folders, decided, self.progress)
-                adoption.serve(served)
-                stack.callback(adoption.stop)
-                self.report(served)
-                yield Running(supervisor, files, late, adoption)
+            with running(decided, served, folders, self.progress) as made:
+                for sentence in sentences(served):
+                    made.progress.say(sentence)
+                yield made
 
-    def desk(self, ledger: Ledger, supervisor: Supervisor, port: int) -> Desk:
-        """Return what the page shows, and say where it is."""
-
-        def rack() -> Rack:
-            server = {"engines": [asdict(state) for state in supervisor.states()]}
-            boards, timelines = ledger.boards(), ledger.timelines()
-            return status.rack(self._cluster, self._known, boards, timelines, server, time.time())
-
-        path = self.folders.root / "token"
-        desk = Desk(rack, lambda: ledger.changes, Access(token(path)))
-        self.progress.say(
-            f"the rack is shown at http://localhost:{port}; elsewhere the token in {path} is asked for"
-        )
-        return desk
-
-    def follow(self, running: Running) -> None:
+    def follow(self, made: Running) -> None:
         """Follow cluster.yaml and what is adopted until told to stop; what is wrong is said, and the last good state is served."""
+        say = made.progress.say
         while not self.stop.wait(LOOK):
             written = any(stamp(path) != seen for path, seen in self._seen.items())
             if not written and stamp(self.folders.root / adopted.NAME) == self._seen_adopted:
                 continue
             what = self.source.name if written else adopted.NAME
             try:
-                decided = self.plan() if written else running.adoption.plan
-                served = self.prepare(decided)
-                running.supervisor.update(engines(served, self.folders))
-                running.late.update(served.clients)
-                running.files.boots, running.files.key = served.boots, served.key
-                before, running.adoption.plan = running.adoption.serve(served), decided
+                decided = self.plan() if written else made.plan
+                before = made.update(decided, self.prepare(decided))
             except (PibakeError, OSError) as error:
-                self.progress.say(
-                    f"{what} was changed, and cannot be served; what was served goes on: {error}"
-                )
+                say(f"{what} was changed, and cannot be served; what was served goes on: {error}")
                 continue
             if written:
-                self.progress.say(f"{what} was changed, and is served as it is now")
-                self.report(served)
-            for sentence in told(served, before):
-                self.progress.say(sentence)
-
-    def report(self, served: Served) -> None:
-        """Say what is served, and what is not."""
-        for hostname, reason in served.left_out:
-            self.progress.say(f"note: {hostname} boots from a card only: {reason}")
-        for sentence in served.ignored:
-            self.progress.say(f"warning: {sentence}")
-        if served.free:
-            self.progress.say(
-                f"note: {', '.join(served.free)} wait{'s' if len(served.free) == 1 else ''} for a board:"
-                f" `pibake boards` lists those that ask, `pibake adopt SERIAL --as {served.free[0]}` gives it one"
-            )
-        for path in sorted(large(served.boots.values())):
-            self.progress.say(
-                f"warning: {path.name} has {path.stat().st_size >> 20} MiB; a Pi 4 whose EEPROM is older than 2022-10-03 fetches 64 MiB by TFTP:"
-                " update it (docs/netboot-firmware.md), or take HTTP boot"
-            )
-        for hostname in served.behind:
-            self.progress.say(
-                f"note: {hostname} stays on the golden image it has; `pibake serve --renew {hostname}` starts it anew on the newest"
-            )
-        for hostname in served.outdated:
-            self.progress.say(
-                f"note: {hostname} keeps its disk, on which is what cluster.yaml said when that was made;"
-                f" `pibake serve --renew {hostname}` starts it anew"
-            )
-
-
-def _log(engine: str, line: str) -> None:
-    log.debug("%s: %s", engine, line)
-
-
-def large(boots: Iterable[Boot]) -> set[Path]:
-    """Return the files that some Pi 4 among the nodes cannot fetch by TFTP."""
-    places = {boot.tftp for boot in boots if boot.client.board.netboot == "eeprom-2711"}
-    return {
-        path
-        for place in places
-        for path in place.rglob("*")
-        if path.is_file() and path.stat().st_size > OLD_TFTP
-    }
-
-
-def _known(boots: Mapping[str, Boot]) -> dict[str, dict[str, str]]:
-    """Return what the status says of each node beside its own report."""
-    return {
-        hostname: {
-            "address": str(boot.client.address),
-            "mac": boot.client.mac,
-            "serial": boot.client.serial,
-            "board": boot.client.board.name,
-            "root": boot.client.root,
-            "golden": boot.tftp.name.partition("-")[0],
-        }
-        for hostname, boot in boots.items()
-    }
+                say(f"{what} was changed, and is served as it is now")
+                for sentence in sentences(made.served):
+                    say(sentence)
+            for sentence in told(made.served, before):
+                say(sentence)

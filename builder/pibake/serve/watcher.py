@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pibake.rack import ledger
 from pibake.rack.case import PROBES
 from pibake.rack.ledger import Ledger
-from pibake.rack.values import OK, STAGES
+from pibake.rack.values import STAGES
 from pibake.serve.tftplog import MISSING, SENT, transfer
 
 if TYPE_CHECKING:
@@ -37,17 +37,18 @@ OPEN = 8
 class Watcher:
     """Writes the ledger while its block is entered; its methods are called from many threads.
 
+    `engines` is asked what they do, and `on_board` told of each board that asks for an address.
+
     Args:
         folders: where the ledger is, and what TFTP serves.
-        on_board: told of each board that asks for an address.
         say: told in a sentence when the disk does not take what is new.
     """
 
-    def __init__(self, folders: Folders, on_board: Callable[[Seen], None], say: Callable[[str], None]) -> None:
+    def __init__(self, folders: Folders, say: Callable[[str], None]) -> None:
         self.ledger = Ledger(folders.root / ledger.NAME)
         self.engines: Callable[[], Sequence[State]] = tuple
+        self.on_board: Callable[[Seen], None] = lambda _: None
         self._tftp = folders.tftp
-        self._on_board = on_board
         self._say = say
         self._words: deque[tuple[float, str]] = deque(maxlen=WORDS)
         self._lock = threading.Lock()
@@ -70,7 +71,9 @@ class Watcher:
         """Go on with these nodes."""
         known = list(clients)
         self._macs = {client.mac: client.hostname for client in known if client.mac}
-        self._serials = {client.serial: client.hostname for client in known if client.serial and not client.mac}
+        self._serials = {
+            client.serial: client.hostname for client in known if client.serial and not client.mac
+        }
         self._addresses = {str(client.address): client.hostname for client in known}
 
     def sighted(self, sighting: Sighting) -> None:
@@ -79,7 +82,7 @@ class Watcher:
         subject = self._subject(seen.mac, seen.serial)
         self.ledger.note(subject, sighting.asked, sighting.time)
         if sighting.asked == "dhcp":
-            self._on_board(seen)
+            self.on_board(seen)
             return
         with self._lock:
             under_way = self._under_way.setdefault(sighting.address, _UnderWay(seen.mac))
@@ -120,7 +123,10 @@ class Watcher:
 
     def server(self) -> dict[str, Any]:
         """Return what there is to say of this server, as JSON values: its engines and its last words."""
-        return {"engines": [asdict(state) for state in self.engines()], "said": [list(one) for one in self._words]}
+        return {
+            "engines": [asdict(state) for state in self.engines()],
+            "said": [list(one) for one in self._words],
+        }
 
     def _subject(self, mac: str, serial: str) -> str:
         return self._macs.get(mac) or self._serials.get(serial) or mac
@@ -128,7 +134,9 @@ class Watcher:
     def _begun(self, hostname: str, kernel: float) -> None:
         """Begin another boot if the kernel has started after the last one had come to its root: nobody heard it ask."""
         present = self.ledger.timelines().get(hostname)
-        if present and any(one.stage not in {"dhcp", "tftp", "kernel"} and one.began < kernel for one in present.moments):
+        if present and any(
+            one.stage not in {"dhcp", "tftp", "kernel"} and one.began < kernel for one in present.moments
+        ):
             self.ledger.begin(hostname)
             self.ledger.note(hostname, "kernel", kernel)
 
@@ -146,7 +154,15 @@ class Watcher:
             present = self.ledger.timelines().get(subject)
             lacking = present.stage("tftp") if present else None
             found = lacking and lacking.missing.rpartition("/")[2] == name
-            self.ledger.note(subject, "tftp", now, files=1, size=size, seconds=seconds, **({"missing": ""} if found else {}))
+            self.ledger.note(
+                subject,
+                "tftp",
+                now,
+                files=1,
+                size=size,
+                seconds=seconds,
+                **({"missing": ""} if found else {}),
+            )
         elif ended.end == MISSING and name.lower() not in PROBES:
             self.ledger.note(subject, "tftp", now, missing=self._shown(ended.path))
 
@@ -175,7 +191,9 @@ class Watcher:
             except OSError as error:
                 if str(error) != trouble:
                     trouble = str(error)
-                    self._say(f"what boards do cannot be kept: {error}; boards are served all the same, and it is tried again")
+                    self._say(
+                        f"what boards do cannot be kept: {error}; boards are served all the same, and it is tried again"
+                    )
             else:
                 if trouble:
                     self._say("what boards do is kept again")
