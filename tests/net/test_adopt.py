@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -111,35 +112,44 @@ def hostname(result: Result) -> str:
     return name
 
 
-def test_a_server_with_no_board_at_all_waits_for_them(on: Ground, tmp_path: Path) -> None:
-    with serving(tmp_path, on) as one:
-        one.write("{hostname: first, address: 192.168.10.21, board: pi4}")
+def listed(one: Serving) -> set[str]:
+    done = pibake(one, "boards", "--json")
+    assert done.returncode == 0, done.stderr
+    return {board["serial"] for board in json.loads(done.stdout)["boards"]}
+
+
+def test_a_board_that_nobody_knew_boots_at_its_next_retry_as_the_node_it_is_adopted_as(
+    on: Ground, tmp_path: Path
+) -> None:
+    with serving(tmp_path, on) as one, ThreadPoolExecutor(1) as pool:
+        one.write(
+            f"{{hostname: first, address: {SUBNET}.21, board: pi4}}", more=f"netboot: {{dhcp: {SERVER}}}\n"
+        )
         one.start()
         assert "`pibake adopt SERIAL --as first`" in one.until("note: first waits for a board")
-        assert set(one.engines()) == {"dnsmasq"}
-        done = pibake(one, "adopt", HAND.serial, "--as", "first")
+        before = one.engines()
+        assert set(before) == {"dnsmasq"}
+        playing = pool.submit(played, one.lab, HAND, patience=40)
+        until(lambda: HAND.serial in listed(one))
+        done = pibake(one, "adopt", f"10000000{HAND.serial}", "--as", "first")
         assert done.returncode == 0, done.stderr
-        assert set(one.engines()) == {"dnsmasq", "ganesha.nfsd"}
-
-
-def test_a_board_that_retries_boots_as_the_node_it_is_adopted_as(served: Serving) -> None:
-    ledger = Ledger(served.netboot / NAME)
-    ledger.hear(Sighting(time.time(), HAND.mac, "dhcp", HAND.serial, ("pi4",)))
-    ledger.flush()
-    before = served.engines()["dnsmasq"]
-    with ThreadPoolExecutor(1) as pool:
-        playing = pool.submit(played, served.lab, HAND)
-        time.sleep(0.5)
-        done = pibake(served, "adopt", f"10000000{HAND.serial}", "--as", "four-1")
+        assert "its next retry boots as first" in done.stdout
         assert not playing.done()
-        result = playing.result(20)
+        result = playing.result(40)
+        assert result.boots
+        assert hostname(result) == "first"
+        assert str(result.address) == f"{SUBNET}.21/24"
+        after = one.engines()
+        assert (set(after), after["dnsmasq"]) == ({"dnsmasq", "ganesha.nfsd"}, before["dnsmasq"])
+        assert f"first is the pi4 {HAND.mac} (serial {HAND.serial}): adopted by hand" in one.said
+
+
+def test_a_board_may_be_adopted_before_it_is_plugged_in(served: Serving) -> None:
+    done = pibake(served, "adopt", HAND.serial, "--as", "four-1")
     assert done.returncode == 0, done.stderr
-    assert "its next retry boots as four-1" in done.stdout
-    assert result.boots
-    assert hostname(result) == "four-1"
-    assert str(result.address) == f"{SUBNET}.61/24"
-    assert served.engines()["dnsmasq"] == before
-    assert f"four-1 is the pi4 {HAND.mac} (serial {HAND.serial}): adopted by hand" in served.said
+    assert "has asked yet" in done.stderr
+    result = played(served.lab, HAND, patience=20)
+    assert (result.boots, hostname(result)) == (True, "four-1")
 
 
 def test_a_file_that_is_being_loaded_goes_on_over_an_adoption(served: Serving) -> None:

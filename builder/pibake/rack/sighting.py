@@ -27,6 +27,9 @@ UEFI = (11, 19)
 """arm64 in option 93, by PXE and by HTTP."""
 NEW_STYLE, TYPE, MEMORY = 1 << 23, (4, 0xFF), (20, 0x7)
 """Of a revision code: the bit that says it has these, and shift and mask of each; memory is 256 MiB times a power of two."""
+MODULES = {0x18: "cm5", 0x1A: "cm5"}
+"""Types of boards that config.txt's filters do not tell apart by number: with and without storage of their own."""
+SOLD_MOST = ("pi3", "pi3b+", "pi4", "pi5")
 READ = b"\0\1"
 VENDOR_LENGTH, PATH_LENGTH = 64, 200
 """Characters that are kept."""
@@ -108,7 +111,7 @@ def _identity(told: bytes, mac: str) -> tuple[str, tuple[str, ...], int]:
 def _of(*generations: str) -> tuple[str, ...]:
     """Return the boards of some netboot generations, those that were sold most first."""
     found = [board for board in BOARDS.values() if board.netboot in generations]
-    found.sort(key=lambda board: (generations.index(board.netboot), board.name != board.family))
+    found.sort(key=lambda board: (generations.index(board.netboot), board.name not in SOLD_MOST))
     return tuple(board.name for board in found)
 
 
@@ -118,7 +121,9 @@ def _typed(revision: int, generation: str) -> tuple[str, ...]:
     exact = [
         board.name
         for board in BOARDS.values()
-        if board.netboot == generation and revision & NEW_STYLE and kind in board.types
+        if board.netboot == generation
+        and revision & NEW_STYLE
+        and (kind in board.types or MODULES.get(kind) == board.name)
     ]
     return tuple(exact) or _of(generation)
 
