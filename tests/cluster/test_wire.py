@@ -80,9 +80,7 @@ def test_a_board_that_nobody_knew_joins_as_the_node_it_is_adopted_as(lab: Lab, w
     with ThreadPoolExecutor(1) as pool:
         playing = pool.submit(wired.plays, "pi4", 100.0)
         deadline = time.monotonic() + 30
-        while SERIAL not in {
-            board["serial"] for board in json.loads(wired.pibake("boards", "--json"))["boards"]
-        }:
+        while SERIAL not in {board["serial"] for board in json.loads(wired.pibake("boards", "--json"))}:
             assert time.monotonic() < deadline
             time.sleep(0.5)
         assert not playing.done()

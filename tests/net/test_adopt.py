@@ -115,7 +115,7 @@ def hostname(result: Result) -> str:
 def listed(one: Serving) -> set[str]:
     done = pibake(one, "boards", "--json")
     assert done.returncode == 0, done.stderr
-    return {board["serial"] for board in json.loads(done.stdout)["boards"]}
+    return {board["serial"] for board in json.loads(done.stdout)}
 
 
 def test_a_board_that_nobody_knew_boots_at_its_next_retry_as_the_node_it_is_adopted_as(

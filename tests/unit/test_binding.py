@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -135,7 +136,7 @@ def test_a_board_that_was_adopted_by_its_serial_alone_gets_its_mac_address_later
     assert new == Adopted("", "0000abcd", "pi4", HAND, 1.0)
     nodes = binding.all_identified(decided, {"node0": new})
     found = binding.pinned(nodes, {"node0": new}, seen(1, "pi4", serial="0000abcd"), 2.0)
-    assert found == ("node0", one(1, "0000abcd"))
+    assert found == ("node0", replace(one(1, "0000abcd"), by=SERIAL))
     assert "has asked yet" in byhand.doubt(board, [])
     assert "did you mean 0000abce?" in byhand.doubt(board, [seen(1, serial="0000abce")])
 

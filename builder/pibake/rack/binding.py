@@ -113,7 +113,9 @@ def pinned(
         if node.serial == seen.serial and not mac(node) and not obstacle(node):
             kind = seen.boards[0] if seen.boards else node.board
             one = counting.get(node.hostname) or Adopted("", seen.serial, kind, SERIAL, time)
-            return node.hostname, replace(one, mac=seen.mac)
+            # also of one that was adopted by serial: what dnsmasq is told of serials stays as it is, so that it need not
+            # start anew under a board that loads
+            return node.hostname, replace(one, mac=seen.mac, by=SERIAL)
     return None
 
 

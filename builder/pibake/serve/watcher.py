@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pibake.probe.models import MODELS, Need
 from pibake.rack import ledger
 from pibake.rack.case import PROBES
 from pibake.rack.ledger import Ledger
@@ -30,6 +31,14 @@ WORDS = 50
 """Sentences of the server's that are kept."""
 ADDRESSES = 4096
 """Boards under way whose addresses are remembered; whoever can send packets can make some up."""
+DISPENSABLE = {
+    name
+    for model in MODELS.values()
+    for stage in model.stages
+    for name, need in stage.files
+    if need in {Need.OPTIONAL, Need.ABSENT}
+}.union(PROBES)
+"""Names of files that boards ask for, and do without."""
 OPEN = 8
 """Requests of one board that have no end yet; a board loads one file at a time, and gives some up."""
 
@@ -106,13 +115,13 @@ class Watcher:
             self.ledger.note(hostname, "kernel", time.time())
 
     def reported(self, hostname: str, report: Mapping[str, Any]) -> None:
-        """Note what a node says of itself: a report as `reports.parsed` leaves it, with the time it came as `received`."""
-        now, uptime = float(report["received"]), float(report["uptime"])
+        """Note what a node says of itself just now: a report as `reports.parsed` leaves it."""
+        now, uptime = time.time(), float(report["uptime"])
         self._begun(hostname, now - uptime)
         present = self.ledger.timelines().get(hostname)
         for stage, reached in report["reached"].items():
             if stage in STAGES and stage != report["stage"] and not (present and present.stage(stage)):
-                self.ledger.note(hostname, stage, min(max(now - uptime + reached, now - uptime), now))
+                self.ledger.note(hostname, stage, now - max(uptime - max(reached, 0.0), 0.0))
         if report["stage"] in STAGES:
             status, detail, count = report["status"], report["detail"], int(report["attempts"])
             self.ledger.note(hostname, report["stage"], now, status=status, detail=detail, count=count)
@@ -151,19 +160,9 @@ class Watcher:
         name = ended.path.rpartition("/")[2]
         if ended.end == SENT:
             size, seconds = self._size(ended.path), max(now - began, 0.0) if began else 0.0
-            present = self.ledger.timelines().get(subject)
-            lacking = present.stage("tftp") if present else None
-            found = lacking and lacking.missing.rpartition("/")[2] == name
-            self.ledger.note(
-                subject,
-                "tftp",
-                now,
-                files=1,
-                size=size,
-                seconds=seconds,
-                **({"missing": ""} if found else {}),
-            )
-        elif ended.end == MISSING and name.lower() not in PROBES:
+            # whatever was not there, the board went on without it
+            self.ledger.note(subject, "tftp", now, files=1, size=size, seconds=seconds, missing="")
+        elif ended.end == MISSING and name.lower() not in DISPENSABLE:
             self.ledger.note(subject, "tftp", now, missing=self._shown(ended.path))
 
     def _shown(self, path: str) -> str:
