@@ -128,8 +128,8 @@ def test_a_connection_to_nfs_is_a_kernel_and_a_report_its_stage(served: Serving)
         status="wait",
         detail="no NTP",
         attempts=3,
-        reached={"root": 0.1, "network": 0.2},
-        uptime=0.3,
+        reached={"root": 0.1, "network": 0.9},
+        uptime=1.0,
     )
     until(lambda: kept(served)[1]["node11"].stage("clock") is not None)
     boot = kept(served)[1]["node11"]
