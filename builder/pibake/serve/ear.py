@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from pibake.netboot.values import DHCP_PORT, TFTP_PORT
-from pibake.probe.wire import OUTGOING, attach
+from pibake.probe.wire import attach
 from pibake.rack.sighting import connection, sighting
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ SO_RCVBUFFORCE = 33
 """asm-generic/socket.h."""
 ROOM = 4 << 20
 """Bytes of frames that wait to be looked at: some thousand questions at once."""
+IPV4 = 0x0800
+"""linux/if_ether.h's ETH_P_IP."""
+OURS = {0, 1}
+"""packet(7)'s PACKET_HOST and PACKET_BROADCAST: what is for this host, and not what it sends, or others to others."""
 LENGTH = 1024
 """Bytes of a frame that are looked at."""
 
@@ -87,7 +91,7 @@ class Ear:
                 frame, sender = wire.recvfrom(LENGTH)
             except TimeoutError:
                 continue
-            if sender[2] == OUTGOING:
+            if sender[2] not in OURS:
                 continue
             if seen := sighting(frame, time.time()):
                 self._on_sighting(seen)
@@ -96,11 +100,12 @@ class Ear:
 
 
 def _listening(site: Site) -> socket.socket:
-    found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+    # with no protocol before it is bound: else it would hear other interfaces, too, until then
+    found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:
         attach(found, _filter((site.ports.nfs, site.ports.nbd)))
         found.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM)
-        found.bind((site.interface, 0))
+        found.bind((site.interface, IPV4))
     except OSError:
         found.close()
         raise
@@ -111,7 +116,7 @@ def _filter(ports: Sequence[int]) -> tuple[tuple[int, int, int, int], ...]:
     """Return instructions (code, steps on true, steps on false, operand) that pass what is of interest."""
     return (
         (0x28, 0, 0, 12),  # Ethernet's type: IPv4
-        (0x15, 0, 16, 0x0800),
+        (0x15, 0, 16, IPV4),
         (0x28, 0, 0, 20),  # the place of a fragment: the first
         (0x45, 14, 0, 0x1FFF),
         (0xB1, 0, 0, 14),  # behind IPv4's header, as long as it says

@@ -13,7 +13,7 @@ from pibake.probe.models import MODELS, Need
 from pibake.rack import ledger
 from pibake.rack.case import PROBES
 from pibake.rack.ledger import Ledger
-from pibake.rack.values import STAGES
+from pibake.rack.values import OWN
 from pibake.serve.tftplog import MISSING, SENT, transfer
 
 if TYPE_CHECKING:
@@ -39,6 +39,12 @@ DISPENSABLE = {
     if need in {Need.OPTIONAL, Need.ABSENT}
 }.union(PROBES)
 """Names of files that boards ask for, and do without."""
+LOADING = ("dhcp", "tftp")
+"""The stages before a kernel runs."""
+TOLD = ("root", "cloud-init", *OWN)
+"""The stages that a node itself tells of; others are heard on the wire."""
+SLACK = 5.0
+"""Seconds by which the times of one boot may differ: those of reports are whole, and clocks are set. No board boots as fast."""
 OPEN = 8
 """Requests of one board that have no end yet; a board loads one file at a time, and gives some up."""
 
@@ -94,8 +100,8 @@ class Watcher:
             self.on_board(seen)
             return
         with self._lock:
-            under_way = self._under_way.setdefault(sighting.address, _UnderWay(seen.mac))
-            under_way.mac = seen.mac
+            under_way = self._under_way.setdefault(sighting.address, _UnderWay(subject))
+            under_way.subject = subject
             under_way.asked.append((sighting.path, sighting.time))
             if len(self._under_way) > ADDRESSES:
                 del self._under_way[next(iter(self._under_way))]
@@ -111,18 +117,19 @@ class Watcher:
         if hostname is None:
             return
         present = self.ledger.timelines().get(hostname)
-        if present is None or not present.stage("kernel"):
+        if present is None or all(one.stage in LOADING for one in present.moments):
             self.ledger.note(hostname, "kernel", time.time())
 
     def reported(self, hostname: str, report: Mapping[str, Any]) -> None:
         """Note what a node says of itself just now: a report as `reports.parsed` leaves it."""
-        now, uptime = time.time(), float(report["uptime"])
-        self._begun(hostname, now - uptime)
+        now = time.time()
+        kernel = now - min(max(report["uptime"], 0.0), now)
+        self._begun(hostname, kernel)
         present = self.ledger.timelines().get(hostname)
         for stage, reached in report["reached"].items():
-            if stage in STAGES and stage != report["stage"] and not (present and present.stage(stage)):
-                self.ledger.note(hostname, stage, now - max(uptime - max(reached, 0.0), 0.0))
-        if report["stage"] in STAGES:
+            if stage in TOLD and stage != report["stage"] and not (present and present.stage(stage)):
+                self.ledger.note(hostname, stage, min(kernel + max(reached, 0.0), now))
+        if report["stage"] in TOLD:
             status, detail, count = report["status"], report["detail"], int(report["attempts"])
             self.ledger.note(hostname, report["stage"], now, status=status, detail=detail, count=count)
 
@@ -134,27 +141,27 @@ class Watcher:
         """Return what there is to say of this server, as JSON values: its engines and its last words."""
         return {
             "engines": [asdict(state) for state in self.engines()],
-            "said": [list(one) for one in self._words],
+            "said": [list(one) for one in self._words.copy()],
         }
 
     def _subject(self, mac: str, serial: str) -> str:
         return self._macs.get(mac) or self._serials.get(serial) or mac
 
     def _begun(self, hostname: str, kernel: float) -> None:
-        """Begin another boot if the kernel has started after the last one had come to its root: nobody heard it ask."""
+        """Begin another boot if the kernel has started after the last one had come to its own: nobody heard it ask."""
         present = self.ledger.timelines().get(hostname)
         if present and any(
-            one.stage not in {"dhcp", "tftp", "kernel"} and one.began < kernel for one in present.moments
+            one.stage not in LOADING and one.began < kernel - SLACK for one in present.moments
         ):
             self.ledger.begin(hostname)
             self.ledger.note(hostname, "kernel", kernel)
 
     def _ended(self, ended: Transfer, now: float) -> None:
+        """Note how a transfer ended, for whoever asked for the file: a router may have lent it another node's address."""
         with self._lock:
             under_way = self._under_way.get(ended.address)
             began = under_way.end(ended.path) if under_way else None
-        mac = under_way.mac if under_way else ""
-        subject = self._addresses.get(ended.address) or self._subject(mac, "")
+        subject = under_way.subject if under_way else self._addresses.get(ended.address)
         if not subject:
             return
         name = ended.path.rpartition("/")[2]
@@ -180,7 +187,7 @@ class Watcher:
 
     def _keep(self) -> None:
         """Put what is new on the disk now and then; one that is full costs the history, not the wire."""
-        trouble = ""
+        trouble = False
         while True:
             over = self._stop.wait(EVERY)
             for name, value in self.server().items():
@@ -188,24 +195,28 @@ class Watcher:
             try:
                 self.ledger.flush()
             except OSError as error:
-                if str(error) != trouble:
-                    trouble = str(error)
-                    self._say(
+                if not trouble:
+                    self._tell(
                         f"what boards do cannot be kept: {error}; boards are served all the same, and it is tried again"
                     )
+                trouble = True
             else:
                 if trouble:
-                    self._say("what boards do is kept again")
-                trouble = ""
+                    self._tell("what boards do is kept again")
+                trouble = False
             if over:
                 return
 
+    def _tell(self, sentence: str) -> None:
+        self._say(sentence)
+        self.said(sentence)
+
 
 class _UnderWay:
-    """A board that loads files: its MAC address, and what it has asked for, with the times."""
+    """A board that loads files: what its boot is kept under, and what it has asked for, with the times."""
 
-    def __init__(self, mac: str) -> None:
-        self.mac = mac
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
         self.asked: deque[tuple[str, float]] = deque(maxlen=OPEN)
 
     def end(self, path: str) -> float | None:
