@@ -19,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from pibake.boards import BOARDS
 from pibake.rack.states import STATES
 from pibake.rack.values import STAGES
 from pibake.resources import render, text
@@ -173,7 +174,8 @@ def _node(rack: Rack, node: Node) -> str:
 
 def _render(name: str, **values: object) -> str:
     return render(
-        f"netboot/page/{name}.html.j2", **values, states=STATES, stages=STAGES, glyphs=GLYPHS, clean=clean, age=age, clock=_clock
+        f"netboot/page/{name}.html.j2", **values, states=STATES, stages=STAGES, glyphs=GLYPHS, clean=clean, age=age,
+        clock=_clock, title=lambda name: BOARDS[name].title if name in BOARDS else name,
     )  # fmt: skip
 
 
