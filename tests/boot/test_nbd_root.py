@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 from tests.net.lab import TAP, lab
+from tests.tools.netns import entered
 
 from pibake import bases
 from pibake.cache import Cache
@@ -27,6 +28,7 @@ from pibake.plan import BaseRef
 from pibake.progress import Plain
 from pibake.run import run, spawn
 from pibake.serve import disks, nbd
+from pibake.serve.gate import Gate
 from pibake.tree import File, Tree
 from pibake.vm import kernel
 
@@ -140,7 +142,8 @@ def test_i_o_waits_for_a_server_that_is_killed_or_cut_off(
     length = golden.stat().st_size
     qcow2.write(Composition(golden, "", length, length, (), ()), tmp_path / "node1.qcow2")
     site = Site("br0", ipaddress.IPv4Interface(f"{SERVER}/24"), ports=Ports(nbd=PORT))
-    serving = disks.engine(site, [nbd.Disk("node1", tmp_path / "node1.qcow2", golden)], tmp_path / "qmp")
+    serving = disks.engine([nbd.Disk("node1", tmp_path / "node1.qcow2", golden)], tmp_path / "qmp")
+    gate = Gate(site, disks.socket_of(tmp_path / "qmp"), lambda _: ["node1"])
     machine: list[str | Path] = [
         "nice", "-n", "15", "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-accel", "tcg,thread=multi",
         "-smp", "2", "-m", "1024", "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
@@ -151,7 +154,7 @@ def test_i_o_waits_for_a_server_that_is_killed_or_cut_off(
     with lab(f"{SERVER}/24") as made, made.tap() as tap:
         name = made.server
         inside: list[str | Path] = ["ip", "netns", "exec", name]
-        with spawn([*inside, *machine]) as child:
+        with spawn([*inside, *machine]) as child, entered(name), gate:
             guest = Guest(child)
             with spawn([*inside, *serving.command]) as daemon:
                 give(serving)

@@ -21,6 +21,7 @@ from pibake.errors import PibakeError
 from pibake.netboot.values import Ports, Site
 from pibake.run import run, spawn
 from pibake.serve import disks, nbd
+from pibake.serve.gate import Gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,9 +54,12 @@ def disk(golden: Path, name: str, size: str = "64M") -> nbd.Disk:
 
 @contextmanager
 def daemon(served: Sequence[nbd.Disk], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The daemon, once it serves the disks."""
-    engine = engine_of(served, port)
-    with spawn(engine.command) as child:
+    """The daemon behind a gate, once it serves the disks; this host may open all of them."""
+    engine = engine_of(served)
+    site = Site("lo", ipaddress.IPv4Interface("127.0.0.1/8"), ports=Ports(nbd=port))
+    place = disks.socket_of(served[0].golden.with_name("qmp"))
+    names = [*(f"node{number}" for number in range(100)), "a" * 63]
+    with spawn(engine.command) as child, Gate(site, place, {"127.0.0.1": names}.__getitem__):
         deadline = time.monotonic() + 20
         while not engine.ready(child.pid):
             assert child.poll() is None, child.stderr and child.stderr.read()
@@ -64,9 +68,8 @@ def daemon(served: Sequence[nbd.Disk], port: int) -> Iterator[subprocess.Popen[b
         yield child
 
 
-def engine_of(served: Sequence[nbd.Disk], port: int) -> Engine:
-    site = Site("lo", ipaddress.IPv4Interface("127.0.0.1/8"), ports=Ports(nbd=port))
-    return disks.engine(site, served, served[0].golden.with_name("qmp"))
+def engine_of(served: Sequence[nbd.Disk]) -> Engine:
+    return disks.engine(served, served[0].golden.with_name("qmp"))
 
 
 def kill(child: subprocess.Popen[bytes]) -> None:
@@ -118,20 +121,21 @@ def test_the_daemon_has_no_capability(golden: Path, port: int) -> None:
     assert set(sets) == {"0" * 16}
 
 
-def test_the_daemon_ends_with_the_thread_that_started_it(golden: Path, port: int) -> None:
-    engine = engine_of([disk(golden, "node1")], port)
+def test_the_daemon_ends_with_the_thread_that_started_it(golden: Path) -> None:
+    engine = engine_of([disk(golden, "node1")])
     children: list[subprocess.Popen[bytes]] = []
-    done = threading.Event()
+    served, done = threading.Event(), threading.Event()
 
     def start() -> None:
         children.append(subprocess.Popen(engine.command))
         while not engine.ready(children[0].pid):
             time.sleep(0.01)
+        served.set()
         done.wait(20)
 
     starter = threading.Thread(target=start)
     starter.start()
-    client.persist("127.0.0.1", port, "node1")[0].close()
+    assert served.wait(20)
     assert children[0].poll() is None
     done.set()
     children[0].wait(10)
@@ -181,7 +185,7 @@ def test_a_disk_of_another_size_does_not_take_the_place_of_one_in_use(golden: Pa
 
 def test_disks_come_and_go_while_others_are_in_use(golden: Path, port: int) -> None:
     first, second = disk(golden, "node1"), disk(golden, "a" * 63)
-    both, only = engine_of([first, second], port), engine_of([first], port)
+    both, only = engine_of([first, second]), engine_of([first])
     with daemon([first], port):
         one, *_ = client.connect("127.0.0.1", port, "node1")
         with one:

@@ -226,7 +226,7 @@ def test_who_may_not_read_it_is_told_to_try_sudo(served: Path, name: str) -> Non
         "import os, sys; os.setuid(65534); from pibake import cli; cli.main(['status', '-c', sys.argv[1]])"
     )
     for parent in (served, *served.parents):
-        if parent.stat().st_uid == os.geteuid() and parent.name.startswith(("pytest", "test")):
+        if parent.stat().st_uid == os.geteuid() and parent.name.startswith(("popen", "pytest", "test")):
             parent.chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-c", script, str(served / "cluster.yaml")],
@@ -240,7 +240,7 @@ def test_who_may_not_read_it_is_told_to_try_sudo(served: Path, name: str) -> Non
 
 
 def test_watching_through_a_pipe_prints_a_line_for_each_change(served: Path) -> None:
-    argv = [sys.executable, "-m", "pibake", "status", "--watch", "node2"]
+    argv = ["env", "--default-signal=INT", sys.executable, "-m", "pibake", "status", "--watch", "node2"]
     with subprocess.Popen(argv, cwd=served, stdout=subprocess.PIPE, text=True, process_group=0) as watching:
         assert watching.stdout
         assert "node2: stuck: dhcp" in watching.stdout.readline()
@@ -254,7 +254,8 @@ def test_watching_through_a_pipe_prints_a_line_for_each_change(served: Path) -> 
 
 
 def test_watching_on_a_terminal_draws_the_table_until_ctrl_c(served: Path) -> None:
-    argv = ["script", "-qec", f"{sys.executable} -m pibake status --watch", "/dev/null"]
+    watch = f"env --default-signal=INT {sys.executable} -m pibake status --watch"
+    argv = ["script", "-qec", watch, "/dev/null"]
     with subprocess.Popen(
         argv, cwd=served, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as watching:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import re
 import socket
 import struct
 import time
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from pibake.probe.packet import Message
 
 LINK_SECONDS = 10.0
-SIOCGIFFLAGS = 0x8913
+SIOCGIFFLAGS, SIOCGIFHWADDR, ARPHRD_ETHER = 0x8913, 0x8927, 1
 IFF_RUNNING = 0x40
 OUTGOING = 4
 """packet(7)'s PACKET_OUTGOING: what this host sent itself."""
@@ -64,13 +63,22 @@ def _quiet(interface: str) -> None:
 
 
 def hardware_address(interface: str) -> bytes:
-    """Return the MAC address of an interface."""
-    found = re.search(r"link/ether ([0-9a-f:]{17})", run(["ip", "link", "show", interface]).stdout)
-    if not found:
+    """Return the MAC address of an interface.
+
+    Raises:
+        PibakeError: there is no such interface, or it is no Ethernet.
+    """
+    wanted = struct.pack("16s24x", interface.encode()[:15])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        try:
+            kind, address = struct.unpack("16xH6s16x", fcntl.ioctl(control, SIOCGIFHWADDR, wanted))
+        except OSError:
+            kind, address = 0, b""
+    if kind != ARPHRD_ETHER:
         raise PibakeError(
             f"{interface} is no Ethernet interface", "name one with --interface; `ip link` lists them"
         )
-    return bytes.fromhex(found[1].replace(":", ""))
+    return bytes(address)
 
 
 def _wait(interface: str) -> None:

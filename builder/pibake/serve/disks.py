@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pibake.serve import nbd
-from pibake.serve.engine import Engine, Listens
+from pibake.serve.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pibake.netboot.values import Site
     from pibake.serve.nbd import Disk
 
 NAME = "qemu-storage-daemon"
@@ -25,12 +24,11 @@ class Serves:
 
     disks: tuple[Disk, ...]
     monitor: Path
-    port: Listens
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
-    def __call__(self, pid: int) -> bool:
-        """Give it the disks as soon as it listens."""
-        if not self.port(pid) or not self.monitor.exists():
+    def __call__(self, _: int) -> bool:
+        """Give it the disks as soon as it listens: a socket that was left behind is replaced first."""
+        if not nbd.listens(self.monitor):
             return False
         self.give()
         return True
@@ -45,9 +43,14 @@ class Serves:
             monitor.add(disk for export, disk in wanted.items() if export not in there)
 
 
-def engine(site: Site, disks: Sequence[Disk], monitor: Path) -> Engine:
+def socket_of(monitor: Path) -> Path:
+    """Return the Unix socket at which the daemon with this monitor serves disks."""
+    return monitor.with_name(f"{monitor.name}.disks")
+
+
+def engine(disks: Sequence[Disk], monitor: Path) -> Engine:
     """Return the engine that serves the nodes' disks; it needs no right but to be the owner of their files."""
-    monitor.parent.mkdir(parents=True, exist_ok=True)
-    argv = nbd.argv(address=str(site.address.ip), port=site.ports.nbd, monitor=monitor)
-    serves = Serves(tuple(disks), monitor, Listens("tcp", site.ports.nbd))
+    monitor.parent.mkdir(0o700, parents=True, exist_ok=True)
+    argv = nbd.argv(place=socket_of(monitor), monitor=monitor)
+    serves = Serves(tuple(disks), monitor)
     return Engine(NAME, argv, serves, adapt=serves.give, configuration=repr(disks))

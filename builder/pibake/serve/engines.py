@@ -27,11 +27,16 @@ def engines(served: Served, folders: Folders) -> tuple[Engine, ...]:
     if any(client.root == "nfs" for client in served.clients):
         found.append(nfs.engine(served.site, exports(served, folders), folders.run / "nfs"))
     if served.disks:
-        name = hashlib.sha256(str(folders.root).encode()).hexdigest()[:12]
-        found.append(disks.engine(served.site, served.disks, SOCKETS / f"{name}.nbd"))
+        found.append(disks.engine(served.disks, monitor(folders)))
     uefi = Uefi(grub.SHIM, grub.url(served.site)) if served.uefi else None
     found.append(dhcp.engine(served.site, served.clients, folders.tftp, folders.run / "dnsmasq", uefi))
     return tuple(found)
+
+
+def monitor(folders: Folders) -> Path:
+    """Return the socket at which the storage daemon is told what to do."""
+    name = hashlib.sha256(str(folders.root).encode()).hexdigest()[:12]
+    return SOCKETS / f"{name}.nbd"
 
 
 def exports(served: Served, folders: Folders) -> tuple[Export, ...]:

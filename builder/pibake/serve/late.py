@@ -14,6 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
+from pibake.errors import PibakeError
 from pibake.netboot import pxe
 from pibake.netboot.values import DHCP_PORT, SERVER
 from pibake.probe import packet
@@ -76,8 +77,9 @@ class Late:
             try:
                 with listening(self._site.interface, DHCP_PORT) as wire:
                     self._serve(wire)
-            except OSError as error:
-                why = f"cannot hear boot ROMs of Pi 2 and 3 on {self._site.interface}: {error.strerror}"
+            except (OSError, PibakeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error.message
+                why = f"cannot hear boot ROMs of Pi 2 and 3 on {self._site.interface}: {reason}"
                 if why != said:
                     self._say(f"{why}; is the interface there and up? `ip link` tells; it is tried again")
                 said = why

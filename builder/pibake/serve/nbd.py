@@ -35,12 +35,12 @@ class Disk:
     golden: Path
 
 
-def argv(*, address: str, port: int, monitor: Path) -> tuple[str, ...]:
-    """Return the command that listens at `address:port`, and for QMP at the socket `monitor`, by which it gets its disks."""
+def argv(*, place: Path, monitor: Path) -> tuple[str, ...]:
+    """Return the command that listens at the Unix socket `place`, and for QMP at `monitor`, by which it gets its disks."""
     return (
         "qemu-storage-daemon",
         "--chardev", f"socket,id=monitor,path={monitor},server=on,wait=off", "--monitor", "chardev=monitor",
-        "--nbd-server", f"addr.type=inet,addr.host={address},addr.port={port},max-connections=0",
+        "--nbd-server", f"addr.type=unix,addr.path={place},max-connections=0",
     )  # fmt: skip
 
 
@@ -80,6 +80,12 @@ def _export(disk: Disk) -> dict[str, Any]:
         "writable": True,
         "writethrough": True,
     }
+
+
+def listens(path: Path) -> bool:
+    """Tell whether somebody listens at a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as link:
+        return link.connect_ex(str(path)) == 0
 
 
 @contextmanager

@@ -13,9 +13,11 @@ from pibake.rack import status
 from pibake.serve import http
 from pibake.serve.access import Access, token
 from pibake.serve.adoption import Adoption
+from pibake.serve.disks import socket_of
 from pibake.serve.ear import Ear
-from pibake.serve.engines import engines
+from pibake.serve.engines import engines, monitor
 from pibake.serve.files import Files
+from pibake.serve.gate import Gate
 from pibake.serve.late import Late
 from pibake.serve.page import Desk
 from pibake.serve.reports import Reports
@@ -69,6 +71,14 @@ class Running:
         self.adoption.plan = plan
         return self.adoption.serve(served)
 
+    def disks_of(self, address: str) -> tuple[str, ...]:
+        """Return the disks that an address may open: a node's own."""
+        return tuple(
+            boot.client.hostname
+            for boot in self.files.boots.values()
+            if boot.client.root == "nbd" and str(boot.client.address) == address
+        )
+
     def rack(self) -> Rack:
         """Return the rack as it stands."""
         ledger = self.watcher.ledger
@@ -105,6 +115,7 @@ def running(plan: Plan, served: Served, folders: Folders, progress: Progress) ->
         stack.enter_context(watcher)
         stack.enter_context(http.serving(application(sources, desk), site.ports.http, site.address.ip, LOCAL))
         stack.enter_context(supervisor)
+        stack.enter_context(Gate(site, socket_of(monitor(folders)), made.disks_of))
         stack.enter_context(Watch(site, folders.root, noted.say))
         stack.enter_context(late)
         stack.callback(adoption.stop)
