@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.net.serving import ADDRESS, Ground, Serving, ground, serving
-from tests.net.walks import Played, all_played, boards, played
+from tests.net.walks import Played, all_played, boards, played, routed
 from tests.tools.netns import inside, needs_namespaces
 
-from pibake.netboot.values import SERVER
+from pibake.netboot.values import PROXY, SERVER
 from pibake.probe import MODELS
 from pibake.rack import ledger
 
@@ -112,6 +112,26 @@ def test_a_stranger_is_seen_and_is_no_node(served: Serving) -> None:
     (found,) = [one for one in kept(served)[0] if one.mac == STRANGER.mac]
     assert (found.serial, found.boards[0], found.asked) == (STRANGER.serial, "pi3b+", 1)
     until(lambda: STRANGER.mac in kept(served)[1])
+
+
+def test_boards_with_addresses_from_a_router_are_still_the_nodes_they_are(on: Ground, tmp_path: Path) -> None:
+    by_mac, by_serial = boards(["pi4", "cm4"])
+    with serving(tmp_path, on) as one:
+        one.write(
+            f'{{hostname: by-mac, address: {by_mac.address}, board: pi4, mac: "{by_mac.mac}"}}',
+            f"{{hostname: by-serial, address: {by_serial.address}, board: cm4, serial: {by_serial.serial}}}",
+            more=f"netboot: {{dhcp: {PROXY}}}\n",
+        )
+        routed(one.lab, one.folder / "router")
+        one.start()
+        results = all_played(one.lab, [by_mac, by_serial], one.folder / "boards")
+        assert {str(result.address) for result in results}.isdisjoint(
+            f"{board.address}/24" for board in (by_mac, by_serial)
+        )
+        until(lambda: all(files(one, name) >= 7 for name in ("by-mac", "by-serial")))
+        boots = kept(one)[1]
+        assert set(boots) == {"by-mac", "by-serial"}
+        assert all([moment.stage for moment in boot.moments] == ["dhcp", "tftp"] for boot in boots.values())
 
 
 def test_a_connection_to_nfs_is_a_kernel_and_a_report_its_stage(served: Serving) -> None:

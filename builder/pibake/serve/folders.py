@@ -5,6 +5,7 @@ tftp/                    what TFTP serves: .golden/NAME/ per golden image, and a
 nodes/HOSTNAME/export/   a node's own files, exported to it alone: boot/ is its boot partition, state.img its ext4
 nodes/HOSTNAME/disk.qcow2   its disk, with `root: nbd`
 nodes/HOSTNAME/node.json    what it boots from
+rack.sqlite              what boards and nodes have done (`rack.ledger`)
 run/                     the engines' own files
 """
 
