@@ -56,7 +56,10 @@ def store(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text so that a reader sees the old one or the new one, and nothing between."""
+    """Write a text so that a reader sees the old one or the new one, and nothing between; one that is there is left alone."""
+    with suppress(OSError, ValueError):
+        if path.read_text("utf-8") == text:  # a full disk is no matter then
+            return
     temp = path.with_name(f".{path.name}.{os.getpid()}")
     temp.write_text(text, "utf-8")
     sync(temp)
