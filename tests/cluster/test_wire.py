@@ -84,7 +84,8 @@ def test_a_board_that_nobody_knew_joins_as_the_node_it_is_adopted_as(lab: Lab, w
             assert time.monotonic() < deadline
             time.sleep(0.5)
         assert not playing.done()
-        wired.pibake("adopt", SERIAL, "--as", "node3")
+        print(wired.pibake("adopt", SERIAL, "--as", "node3"))
+        print(wired.until("node3 is the pi4"))
         played = playing.result()
     with wired.machine(played) as machine:
         lab.wait("node/node3", 600)
