@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,12 +56,10 @@ def boot(subject: str, now: float, stages: int, ago: float, *last: Moment, numbe
     at = now - ago - sum(TOOK[:stages])
     moments = []
     for name, took in zip(names, TOOK, strict=False):
-        loaded = {"files": 31, "size": 68_400_000, "seconds": 19.6} if name == "tftp" else {}
-        moments.append(
-            Moment(
-                name, at, at + (took if name == "tftp" else 0.0), count=2 if name == "dhcp" else 1, **loaded
-            )
-        )  # type: ignore[arg-type]
+        moment = Moment(name, at, at, count=2 if name == "dhcp" else 1)
+        if name == "tftp":
+            moment = replace(moment, last=at + took, files=31, size=68_400_000, seconds=19.6)
+        moments.append(moment)
         at += took
     return Timeline(subject, number, (*moments, *last))
 

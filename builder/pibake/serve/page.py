@@ -37,7 +37,7 @@ FRESH = 2.0
 """Seconds for which one rendering serves while the ledger does not change: time alone makes a node slow."""
 KEPT = 600
 """Renderings kept: of the rack, and of each node's page."""
-FILES = {"page.css": "text/css", "page.js": "text/javascript"}
+FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 GLYPHS = {"joined": "●", "up": "◆", "booting": "▸", "stuck": "!", "off": "○", "free": "+", "card": "▪"}
 """How a state looks where there are no colours."""
 ORDER = ("stuck", "booting", "joined", "up", "off", "free", "card")
