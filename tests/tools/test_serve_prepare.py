@@ -504,6 +504,9 @@ def test_where_uefis_programs_cannot_be_had_raspberry_pis_are_served_all_the_sam
 ) -> None:
     line = '{hostname: node6, address: 10.77.0.17, mac: "dc:a6:32:01:02:06"}'
     served = prepare.prepare(bench.write(line), SITE, bench.folders, bench.cache, Plain())
-    assert not served.uefi
+    assert (served.uefi, served.uefi_failed) == (False, True)
     assert "warning: machines with UEFI will not boot, and Raspberry Pis will: " in capsys.readouterr().err
+    again = prepare.prepare(bench.write(line), SITE, bench.folders, bench.cache, Plain(), uefi=False)
+    assert (again.uefi, again.uefi_failed) == (False, True)
+    assert "warning" not in capsys.readouterr().err
     assert (bench.folders.tftp / "dc-a6-32-01-02-06/vmlinuz").exists()

@@ -132,10 +132,15 @@ def test_what_is_no_report_is_refused(at: int) -> None:
 
 def test_a_report_that_is_too_long_is_refused_and_a_long_text_is_cut(at: int) -> None:
     assert ask(at, "POST", "/report", b" " * (LIMIT + 1))[0] == 413
-    assert post(at, REPORT | {"detail": "x" * 2000, "other": "y", "stage": "\ud800"}) == 204
+    assert (
+        post(at, REPORT | {"detail": "x" * 2000, "other": "y", "stage": "\ud800", "status": "\x1b[2Jok"})
+        == 204
+    )
+    many = {"reached": {str(number): 1.0 for number in range(33)}}
+    assert post(at, REPORT | many) == 400
     report = json.loads(ask(at, "GET", "/status")[1])["nodes"]["node1"]["report"]
     assert report["detail"] == "x" * 1000
-    assert report["stage"] == "?"
+    assert (report["stage"], report["status"]) == (" ", " [2Jok")
     assert "other" not in report
 
 

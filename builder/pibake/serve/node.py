@@ -14,6 +14,7 @@ from pibake.image.firmware import boot_files
 from pibake.netboot import grub
 from pibake.netboot.cmdline import cmdline
 from pibake.run import run
+from pibake.seed.archive import SECRETS_FILE
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
@@ -100,6 +101,15 @@ def place_disk(client: Client, composed: Composed, golden: Golden, folders: Fold
 
 def _record(folder: Path, root: str, own: Own) -> None:
     note(folder / RECORD, {**load(folder / RECORD), root: vars(own)})
+
+
+def withdraw_secrets(client: Client, folders: Folders) -> None:
+    """Take what only joining needs away from a node that has said it is through: the node does so itself, if it can.
+
+    One in memory begins anew at each boot, and needs it again.
+    """
+    if client.root == "nfs" and client.state != "ram":
+        delete(folders.node(client.hostname) / "export/boot" / SECRETS_FILE)
 
 
 def note(path: Path, value: Mapping[str, Any]) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pibake import nodes, vault
-from pibake.boards import BOARDS
 from pibake.errors import FetchError, PibakeError, about
 from pibake.fsys import delete
 from pibake.netboot import grub
@@ -45,6 +44,7 @@ class Served:
         boots: the nodes that boot from the wire, by hostname, and what each boots from.
         disks: those of nodes with `root: nbd`.
         uefi: whether machines with UEFI are told what to load.
+        uefi_failed: whether that could not be had.
         left_out: hostnames of nodes that cannot, and why.
         free: hostnames of nodes that wait for a board.
         adopted: what was adopted and counts, by hostname.
@@ -58,6 +58,7 @@ class Served:
     boots: Mapping[str, Boot]
     disks: tuple[Disk, ...]
     uefi: bool
+    uefi_failed: bool
     key: Secret | None
     left_out: tuple[tuple[str, str], ...]
     free: tuple[str, ...]
@@ -81,6 +82,7 @@ def prepare(
     *,
     renew: Collection[str] = (),
     adopted: Mapping[str, Adopted] | None = None,
+    uefi: bool = True,
 ) -> Served:
     """Get everything ready; what is there already and right is left alone.
 
@@ -95,6 +97,7 @@ def prepare(
         progress: where to show what is going on.
         renew: hostnames of nodes to start anew, on the golden image that cluster.yaml leads to now.
         adopted: the boards that are nodes, beside those in cluster.yaml.
+        uefi: whether to get what machines with UEFI load; where there is no way to it, trying takes minutes.
 
     Raises:
         PibakeError: no node could boot from the wire, one to start anew is none of these, or anything that failed, about
@@ -128,8 +131,7 @@ def prepare(
         folders,
     )
     grounds = [one.newest for one in placed if grub.CONFIG in one.boot.own.files]
-    grounds += [found[node.hostname] for node in waiting if BOARDS[node.board].netboot == grub.GENERATION]
-    uefi = _uefi(grounds, folders, cache, progress)
+    got = _uefi(grounds, folders, cache, progress) if uefi else None
     return Served(
         site,
         {one.hostname: one.boot for one in placed},
@@ -138,7 +140,8 @@ def prepare(
             for one in placed
             if one.boot.client.root == "nbd"
         ),
-        uefi,
+        bool(got),
+        got is False or not uefi,
         _key(plan, job, placed),
         left_out,
         free,
@@ -149,8 +152,11 @@ def prepare(
     )
 
 
-def _uefi(grounds: Sequence[Ground], folders: Folders, cache: Cache, progress: Progress) -> bool:
-    """Put shim and GRUB where machines with UEFI find them, if there may be such machines: a board that is not named may be."""
+def _uefi(grounds: Sequence[Ground], folders: Folders, cache: Cache, progress: Progress) -> bool | None:
+    """Put shim and GRUB where machines with UEFI find them, if there may be such machines: a board that is not named may be.
+
+    Return whether that went well; None if there are none.
+    """
     for one in grounds:
         if one.system.release.id == "debian":
             try:
@@ -161,7 +167,7 @@ def _uefi(grounds: Sequence[Ground], folders: Folders, cache: Cache, progress: P
             for path, file in tree | grub.shared():
                 own.put(folders.tftp / path, file)
             return True
-    return False
+    return None
 
 
 def _key(plan: Plan, job: Job, placed: Sequence[_Placed]) -> Secret | None:

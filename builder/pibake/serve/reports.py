@@ -22,6 +22,8 @@ LIMIT = 16 << 10
 """Bytes a report may have; a real one has a few hundred."""
 TEXT = 1000
 """Characters that are kept of a text in it."""
+STAGES = 32
+"""That may have been reached; a node has a dozen."""
 FILE = "report.json"
 LARGEST = 1e15
 """Of a number in it, far beyond any time; Python's JSON has NaN, infinities and endless integers."""
@@ -99,14 +101,14 @@ def parsed(body: bytes) -> dict[str, Any]:
     for name in NUMBERS:
         kept[name] = _number(value, name)
     reached = value.get("reached")
-    if not isinstance(reached, dict):
-        raise RefusedError("reached is no mapping")
+    if not isinstance(reached, dict) or len(reached) > STAGES:
+        raise RefusedError(f"reached is no mapping of {STAGES} stages at most")
     return kept | {"reached": {_text(stage): _number(reached, stage) for stage in reached}}
 
 
 def _text(value: str) -> str:
-    """Return what is kept of a text: JSON has halves of surrogate pairs, which UTF-8 has not."""
-    return value[:TEXT].encode("utf-8", "replace").decode()
+    """Return what is kept of a text: nothing that moves a cursor, and no halves of surrogate pairs, which JSON has and UTF-8 has not."""
+    return "".join(char if char.isprintable() else " " for char in value[:TEXT])
 
 
 def _number(values: dict[str, Any], name: str) -> float:

@@ -6,11 +6,12 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pibake.log import log
 from pibake.rack import status
-from pibake.serve import http
+from pibake.rack.values import OK
+from pibake.serve import http, node
 from pibake.serve.access import Access, token
 from pibake.serve.adoption import Adoption
 from pibake.serve.disks import socket_of
@@ -79,6 +80,13 @@ class Running:
             if boot.client.root == "nbd" and str(boot.client.address) == address
         )
 
+    def reported(self, hostname: str, report: Mapping[str, Any]) -> None:
+        """Take what a node says of itself."""
+        self.watcher.reported(hostname, report)
+        boot = self.files.boots.get(hostname)
+        if boot and (report["stage"], report["status"]) == ("scrubbed", OK):
+            node.withdraw_secrets(boot.client, self.folders)
+
     def rack(self) -> Rack:
         """Return the rack as it stands."""
         ledger = self.watcher.ledger
@@ -109,7 +117,7 @@ def running(plan: Plan, served: Served, folders: Folders, progress: Progress) ->
     path = folders.root / TOKEN
     desk = Desk(made.rack, lambda: watcher.ledger.changes, Access(token(path)))
     sources = Sources(
-        supervisor.states, lambda: facts(files.boots), Reports(folders.node, watcher.reported), files
+        supervisor.states, lambda: facts(files.boots), Reports(folders.node, made.reported), files
     )
     with ExitStack() as stack:
         stack.enter_context(watcher)

@@ -70,6 +70,7 @@ class Service:
     stop: threading.Event = field(default_factory=threading.Event)
     _seen: Mapping[Path, list[int] | None] = field(default_factory=dict)
     _seen_adopted: list[int] | None = None
+    _uefi: bool = True
 
     @property
     def folders(self) -> Folders:
@@ -96,7 +97,11 @@ class Service:
         folders = self.folders
         self._seen_adopted = stamp(folders.root / adopted.NAME)
         boards = adopted.read(folders.root)
-        return prepare(decided, where, folders, self.cache, self.progress, renew=renew, adopted=boards)
+        served = prepare(
+            decided, where, folders, self.cache, self.progress, renew=renew, adopted=boards, uefi=self._uefi
+        )
+        self._uefi = not served.uefi_failed
+        return served
 
     def check(self) -> Iterator[str]:
         """Yield what has been found good, check by check, and start nothing.
