@@ -1,23 +1,21 @@
 """Lets each node open its own disk over NBD, and nobody else: QEMU's server does not look at addresses.
 
-The storage daemon listens at a Unix socket. What a client says before it has a disk is looked at here, option by option;
-after that bytes go through without being looked at, from socket to socket inside the kernel (splice(2)).
-
-Source: the NBD protocol (NetworkBlockDevice/nbd, doc/proto.md), "Handshake" and "Option haggling".
+The storage daemon listens at a Unix socket. What a client says before it has a disk is looked at (`haggling`); after that
+bytes go through without being looked at, from socket to socket inside the kernel (splice(2)).
 """
 
 from __future__ import annotations
 
 import os
-import select
+import resource
 import socket
-import struct
 import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from pibake.errors import PibakeError
+from pibake.serve import haggling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -25,28 +23,14 @@ if TYPE_CHECKING:
 
     from pibake.netboot.values import Site
 
-GREETING = struct.Struct(">8s8sH")
-OPTION = struct.Struct(">QII")
-REPLY = struct.Struct(">QIII")
-ASKS, ANSWERS = 0x49484156454F5054, 0x3E889045565A9
-"""What options begin with ("IHAVEOPT"), and replies to them."""
-EXPORT_NAME, ABORT, INFO, GO, STRUCTURED, LIST_META, SET_META = 1, 2, 6, 7, 8, 9, 10
-NAMED = {INFO, GO, LIST_META, SET_META}
-"""Options whose data begins with the name of an export, and its length."""
-ACK, ERROR = 1, 1 << 31
-UNSUPPORTED, UNKNOWN = ERROR + 1, ERROR + 6
-LONGEST, MOST = 4096 + 64, 32
-"""Bytes of an option (a name has 4096 at most), and options of one client."""
-PATIENCE = 10.0
-"""Seconds in which something has to be said, until there is a disk."""
 TOGETHER = 8
-"""Connections of one address: a node that was switched off leaves one behind; the oldest makes room for a new one."""
+"""Connections of one address: the oldest makes room for a new one."""
+FILES = 16384
+"""Files this process may have open: six for each node that has its disk, where 1024 are usual."""
+PAUSE = 0.2
+"""Seconds between two looks at whether to stop, and of rest when a connection cannot be taken."""
 AT_ONCE = 1 << 20
 """Bytes that are moved at a time."""
-
-
-class Refused(Exception):
-    """What a client says is not what a node says."""
 
 
 class Gate:
@@ -65,6 +49,7 @@ class Gate:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._open: dict[str, deque[_Pair]] = {}
+        self._in_use: dict[str, _Pair] = {}
         self._thread = threading.Thread(target=self._listen, name="gate", daemon=True)
 
     def __enter__(self) -> Self:
@@ -81,6 +66,10 @@ class Gate:
                 f"cannot serve NBD at {place[0]}:{place[1]}: {error.strerror}",
                 "ss -ltnp shows who has the port",
             ) from error
+        self._listener.settimeout(PAUSE)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < FILES:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, hard), hard))
         self._thread.start()
         return self
 
@@ -95,14 +84,17 @@ class Gate:
 
     def _listen(self) -> None:
         while not self._stop.is_set():
-            if not select.select([self._listener], [], [], 0.2)[0]:
-                continue
-            with suppress(OSError):  # it is gone again, or there are too many
+            try:
                 client, (address, _) = self._listener.accept()
-                if self._allowed(address):
-                    threading.Thread(target=self._serve, args=(client, address), daemon=True).start()
-                else:
-                    client.close()
+            except TimeoutError:
+                continue
+            except OSError:  # no file is left for it, or it is gone again
+                self._stop.wait(PAUSE)
+                continue
+            if self._allowed(address):
+                threading.Thread(target=self._serve, args=(client, address), daemon=True).start()
+            else:
+                client.close()
 
     def _serve(self, client: socket.socket, address: str) -> None:
         with client, socket.socket(socket.AF_UNIX) as daemon:
@@ -112,11 +104,11 @@ class Gate:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
                 for one in (client, daemon):
-                    one.settimeout(PATIENCE)
+                    one.settimeout(haggling.PATIENCE)
                 daemon.connect(str(self._daemon))
-                haggle(client, daemon, self._allowed(address))
+                self._take(haggling.haggle(client, daemon, self._allowed(address)), pair)
                 pair.through()
-            except (Refused, OSError):  # the daemon starts anew, perhaps: the node connects again
+            except (haggling.Refused, OSError):  # the daemon starts anew, perhaps: the node connects again
                 pass
             finally:
                 pair.end()
@@ -130,8 +122,16 @@ class Gate:
         if oldest:
             oldest.end()
 
+    def _take(self, name: str, pair: _Pair) -> None:
+        """Let one connection have a disk, and end the one before it: a node that was switched off leaves that behind."""
+        with self._lock:
+            before, self._in_use[name] = self._in_use.get(name), pair
+        if before:
+            before.end()
+
     def _leave(self, address: str, pair: _Pair) -> None:
         with self._lock:
+            self._in_use = {name: one for name, one in self._in_use.items() if one is not pair}
             pairs = self._open.get(address, deque())
             with suppress(ValueError):
                 pairs.remove(pair)
@@ -173,73 +173,3 @@ class _Pair:
             os.close(out)
             os.close(into)
             self.end()
-
-
-def haggle(client: socket.socket, daemon: socket.socket, allowed: Collection[str]) -> None:
-    """Pass on what a client and the daemon say to each other, until the client has one of the disks it may have.
-
-    Raises:
-        Refused: it says something else.
-        OSError: one of them ends, or says nothing for too long.
-    """
-    greeting = _receive(daemon, GREETING.size)
-    client.sendall(greeting)
-    daemon.sendall(_receive(client, 4))
-    for _ in range(MOST):
-        head = _receive(client, OPTION.size)
-        magic, option, length = OPTION.unpack(head)
-        if magic != ASKS or length > LONGEST:
-            raise Refused
-        data = _receive(client, length)
-        if option == EXPORT_NAME:  # has no reply
-            if _decoded(data) not in allowed:
-                raise Refused
-            daemon.sendall(head + data)
-            return
-        if option == ABORT:
-            raise Refused
-        if not _may(option, data, allowed):
-            refusal = UNKNOWN if option in NAMED else UNSUPPORTED
-            client.sendall(REPLY.pack(ANSWERS, option, refusal, 0))
-            continue
-        daemon.sendall(head + data)
-        if _answered(client, daemon) == ACK and option == GO:
-            return
-    raise Refused
-
-
-def _may(option: int, data: bytes, allowed: Collection[str]) -> bool:
-    """Tell whether an option may be passed on; a list of all disks, and encryption, are none of those."""
-    if option in NAMED:
-        length = int.from_bytes(data[:4], "big")
-        return len(data) >= 4 + length and _decoded(data[4 : 4 + length]) in allowed
-    return option == STRUCTURED
-
-
-def _answered(client: socket.socket, daemon: socket.socket) -> int:
-    """Pass on the daemon's replies to an option; return the type of the last one."""
-    while True:
-        head = _receive(daemon, REPLY.size)
-        _, _, kind, length = REPLY.unpack(head)
-        client.sendall(head + _receive(daemon, length))
-        if kind == ACK or kind & ERROR:
-            return int(kind)
-
-
-def _decoded(name: bytes) -> str:
-    return name.decode("utf-8", "replace")
-
-
-def _receive(link: socket.socket, length: int) -> bytes:
-    """Return exactly so many bytes.
-
-    Raises:
-        OSError: it ended before.
-    """
-    data = b""
-    while len(data) < length:
-        more = link.recv(length - len(data))
-        if not more:
-            raise ConnectionResetError
-        data += more
-    return data
