@@ -146,7 +146,7 @@ class Wire:
         }
         with (
             self.lab.tap() as tap,
-            vm.running(work, files, manifest["node"], disk_file=disk, tap=tap) as machine,
+            vm.running(work, files, {**manifest["node"], "mac": MAC}, disk_file=disk, tap=tap) as machine,
         ):
             yield machine
 
