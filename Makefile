@@ -94,6 +94,7 @@ bench: setup ## Print the speed figures, each beside its floor or peer
 
 .PHONY: bench-wire
 bench-wire: setup ## Print the speed figures of netboot, each beside its floor or peer (needs root)
+	$(BIN)/python -m bench.page
 	$(BIN)/python -m bench.wire
 
 .PHONY: load

@@ -1,175 +1,169 @@
-"""The rack's page in a real browser: with scripts and without, light and dark, on a phone, and with texts that mean harm."""
+"""The rack's page in a real browser."""
 
 from __future__ import annotations
 
-import re
-import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.tools import screenshots
-from tests.tools.chromium import PROGRAM, Tab, tab
-
-from pibake import resources
+from tests.tools import demorack
+from tests.tools.chromium import Browser, chromium, needs_chromium
+from tests.tools.screenshots import FOLDER, NOON, PICTURES, showing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.tools.chromium import Tab
+
     from pibake.rack.states import Rack
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="needs chromium")
-HOSTILE = '<img src=x onerror="document.title=1">' + "\u202e" + "W" * 300
-FITS = "document.documentElement.scrollWidth <= innerWidth"
+pytestmark = needs_chromium
+
+WORD = "W" * 200
+WIDE = "document.documentElement.scrollWidth"
 
 
+@dataclass
 class Shown:
-    """What the page shows, and how often that has changed."""
+    """The page of a rack that a test may change."""
 
-    def __init__(self) -> None:
-        self.rack = screenshots.rack(24, time.time())
-        self.changes = 0
+    rack: Rack = field(default_factory=lambda: demorack.shown(NOON))
+    changes: int = 0
+    url: str = ""
 
-    def show(self, rack: Rack) -> None:
+    def become(self, rack: Rack) -> None:
         self.rack = rack
         self.changes += 1
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Tab]:
-    with tab() as found:
-        yield found
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture
-def page(browser: Tab) -> Iterator[Tab]:
-    browser.screen(1180)
-    browser.scripts(run=True)
-    browser.trouble.clear()
-    yield browser
-    assert browser.trouble == []
+def tab(browser: Browser) -> Iterator[Tab]:
+    opened = browser.tab()
+    opened.size(1180, 900)
+    yield opened
+    opened.ask("Page.close")
 
 
 @pytest.fixture
-def shown() -> Shown:
-    return Shown()
+def shown() -> Iterator[Shown]:
+    page = Shown()
+    with showing(lambda: page.rack, lambda: page.changes) as page.url:
+        yield page
 
 
-@pytest.fixture
-def url(shown: Shown) -> Iterator[str]:
-    with screenshots.served(lambda: shown.rack, lambda: shown.changes) as found:
-        yield found
-
-
-def renamed(rack: Rack, text: str) -> Rack:
-    nodes = tuple(
-        replace(node, detail=text, stuck=node.stuck and replace(node.stuck, cause=text))
-        for node in rack.nodes
+def hostile(rack: Rack) -> Rack:
+    """Return a rack in which every text that a board or a person chooses is 200 characters without a space."""
+    nodes = []
+    for node in rack.nodes:
+        known = replace(node.known, obstacle=WORD) if node.known.obstacle else node.known
+        stuck = node.stuck and replace(
+            node.stuck, cause=WORD, remedy=f"`{WORD}` <img src=x onerror=alert(1)>"
+        )
+        moments = node.timeline.moments if node.timeline else ()
+        moments = tuple(replace(one, detail=WORD, missing=WORD) for one in moments)
+        timeline = node.timeline and replace(node.timeline, moments=moments)
+        nodes.append(replace(node, known=known, detail=WORD, stuck=stuck, timeline=timeline))
+    boards = tuple(replace(one, note=WORD) if not one.node else one for one in rack.boards)
+    engines = tuple({**one, "problem": WORD} for one in rack.engines)
+    return replace(
+        rack, cluster="c" * 63, nodes=tuple(nodes), boards=boards, engines=engines, said=((NOON, WORD),)
     )
-    boards = tuple(replace(board, note=text) for board in rack.boards)
-    return replace(rack, nodes=nodes, boards=boards, said=((rack.time, text),))
 
 
-def test_it_reads_without_scripts(page: Tab, url: str) -> None:
-    page.scripts(run=False)
-    page.open(url)
-    page.scripts(run=True)
-    assert page.value("document.querySelectorAll('tbody tr').length") >= 24
-    assert page.value("document.querySelector('noscript meta').content") == "10"
+def test_the_page_is_read_without_javascript(tab: Tab, shown: Shown) -> None:
+    tab.scripts(on=False)
+    tab.go(f"{shown.url}/")
+    assert tab.value("document.querySelectorAll('.nodes tbody tr').length") == 24
+    assert tab.value("document.querySelector('.counts .stuck b').textContent") == "3"
+    assert tab.value("document.querySelector('noscript meta[http-equiv=refresh]') !== null")
+    tab.go(f"{shown.url}/node/node12")
+    assert "token has expired" in tab.value("document.querySelector('.stuck-list').innerText")
 
 
-def test_what_changes_appears_without_a_reload(page: Tab, url: str, shown: Shown) -> None:
-    page.open(url)
-    page.value("document.querySelector('.grid a').focus(); window.mark = 1")
-    stuck = page.value("document.querySelectorAll('.stuck-list li').length")
-    assert stuck == 3
-    going = tuple(replace(node, stuck=None) for node in shown.rack.nodes)
-    shown.show(replace(shown.rack, nodes=going))
-    page.until("document.querySelectorAll('.stuck-list li').length == 0")
-    assert page.value("window.mark") == 1
-    assert page.value("document.activeElement.getAttribute('href')") == "/node/server-01"
+def test_a_change_of_the_rack_appears_without_reload_and_nothing_complains(tab: Tab, shown: Shown) -> None:
+    tab.go(f"{shown.url}/")
+    tab.value("window.here = 1; document.querySelector('a[href=\"/node/node5\"]').focus()")
+    node = shown.rack.nodes[4]
+    after = (*shown.rack.nodes[:4], replace(node, state="joined"), *shown.rack.nodes[5:])
+    shown.become(replace(shown.rack, nodes=after))
+    tab.wait("document.querySelector('a.cell[href=\"/node/node5\"]').classList.contains('joined')")
+    assert tab.value("window.here") == 1
+    assert tab.value("document.activeElement.getAttribute('href')") == "/node/node5"
+    assert tab.complaints() == []
 
 
-def test_a_server_that_is_gone_is_said(page: Tab, shown: Shown) -> None:
-    with screenshots.served(lambda: shown.rack) as gone:
-        page.open(gone)
-        assert page.value("document.getElementById('lost').hidden")
-    page.until("!document.getElementById('lost').hidden")
-    page.trouble.clear()  # the browser's own, of a connection that was refused
+def test_nothing_complains_of_hostile_texts_and_none_of_them_runs(tab: Tab, shown: Shown) -> None:
+    shown.become(hostile(shown.rack))
+    for path in ("/", "/node/node12"):
+        tab.go(f"{shown.url}{path}")
+        assert tab.value("document.querySelectorAll('img').length") == 0
+    assert tab.complaints() == []
 
 
-@pytest.mark.parametrize("where", ["/", "/node/compute-14"])
-@pytest.mark.parametrize("width", [360, 768, 1180])
-def test_nothing_is_wider_than_the_screen(page: Tab, url: str, shown: Shown, where: str, width: int) -> None:
-    page.screen(width)
-    page.open(url + where)
-    assert page.value(FITS)
-    shown.show(renamed(shown.rack, HOSTILE))
-    page.open(url + where)
-    assert page.value(FITS)
+def test_a_violation_of_the_policy_would_be_noticed(tab: Tab, shown: Shown) -> None:
+    tab.go(f"{shown.url}/")
+    tab.value("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">x</p>'); 0")
+    tab.wait("true")
+    assert any("Content Security Policy" in text for text in tab.complaints())
 
 
-def test_texts_from_boards_are_texts(page: Tab, url: str, shown: Shown) -> None:
-    shown.show(renamed(shown.rack, HOSTILE))
-    page.open(url)
-    assert page.value("document.images.length") == 0
-    assert page.value("document.title") == "the rack · lab"
-    assert "onerror" in page.value("document.body.textContent")
-    assert "\u202e" not in page.value("document.body.textContent")
+@pytest.mark.parametrize("width", [320, 360, 700, 1000])
+def test_nothing_is_wider_than_the_window(tab: Tab, shown: Shown, width: int) -> None:
+    tab.size(width, 800)
+    for rack in (shown.rack, hostile(shown.rack)):
+        shown.become(rack)
+        for path in ("/", "/node/node12", "/node/node18", "/node/node24"):
+            tab.go("about:blank")
+            tab.go(f"{shown.url}{path}")
+            assert tab.value(WIDE) <= tab.value("innerWidth") == width, path
+        assert (WORD in tab.value("document.body.innerText")) == (rack.cluster != "lab")
 
 
-def test_dark_and_light_are_two_pages_and_both_have_contrast(page: Tab, url: str) -> None:
-    grounds = []
-    for dark in (False, True):
-        page.screen(1180, dark=dark)
-        page.open(url)
-        grounds.append(page.value("getComputedStyle(document.body).backgroundColor"))
-    assert grounds[0] != grounds[1]
+@pytest.mark.parametrize(("width", "count"), [(360, 24), (360, 500), (1180, 24), (1180, 500)])
+def test_no_name_number_or_count_is_cut_off(tab: Tab, shown: Shown, width: int, count: int) -> None:
+    if count == 500:
+        shown.become(demorack.many(NOON))
+    tab.size(width, 800)
+    tab.go(f"{shown.url}/")
+    cut = "[...document.querySelectorAll('.cell, .cell span, .counts li, tbody th, td')]"
+    cut += ".filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.textContent)"
+    assert tab.value(cut) == []
 
 
-def luminance(colour: str) -> float:
-    """Return relative luminance (WCAG 2.2, "relative luminance")."""
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+def test_dark_and_light_differ_and_say_the_same(tab: Tab, shown: Shown) -> None:
+    tab.go(f"{shown.url}/")
+    grounds, texts = [], []
+    for scheme in ("light", "dark"):
+        tab.scheme(scheme)
+        grounds.append(tab.value("getComputedStyle(document.body).backgroundColor"))
+        texts.append(tab.value("document.body.innerText"))
+    assert grounds == ["rgb(243, 245, 244)", "rgb(14, 18, 20)"]
+    assert texts[0] == texts[1]
 
 
-def contrast(one: str, other: str) -> float:
-    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
+def test_what_has_the_focus_of_the_keyboard_is_seen(tab: Tab, shown: Shown) -> None:
+    tab.go(f"{shown.url}/")
+    before = tab.picture()
+    tab.press("Tab", 9)
+    assert tab.value("document.activeElement.getAttribute('href')") == "/node/node1"
+    assert tab.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert tab.picture() != before
 
 
-PAIRS = [
-    (text, ground)
-    for text in ("ink", "muted", "link", "stuck", "booting", "joined", "up")
-    for ground in ("ground", "panel")
-]
-PAIRS += [("on", state) for state in ("joined", "up", "booting", "stuck", "link")] + [
-    ("quiet-ink", "quiet"),
-    ("ink", "quiet"),
-    ("muted", "quiet"),
-]
+def test_a_server_that_has_gone_is_said_and_what_it_said_last_stays(tab: Tab, shown: Shown) -> None:
+    with showing(lambda: shown.rack) as url:
+        tab.go(f"{url}/")
+    tab.wait("!document.getElementById('lost').hidden")
+    assert tab.value("document.querySelectorAll('.nodes tbody tr').length") == 24
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize(("text", "ground"), PAIRS)
-def test_every_text_has_contrast_with_what_it_stands_on(text: str, ground: str, dark: bool) -> None:
-    sheet = resources.text("netboot", "page", "page.css")
-    blocks = re.findall(r":root \{([^}]*)\}", sheet)
-    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[dark]))
-    assert contrast(colours[text], colours[ground]) >= 4.5
-
-
-def test_500_nodes_are_one_page(page: Tab, url: str, shown: Shown) -> None:
-    shown.show(screenshots.rack(500, time.time()))
-    page.screen(360)
-    page.open(url)
-    assert page.value("document.querySelectorAll('.cell').length") == 500
-    assert page.value(FITS)
-
-
-def test_a_key_shows_where_it_is(page: Tab, url: str) -> None:
-    page.open(url)
-    for kind in ("keyDown", "keyUp"):
-        page.ask("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
-    assert page.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+def test_the_pictures_in_the_docs_are_small_and_all_there() -> None:
+    sizes = {path.stem: path.stat().st_size for path in FOLDER.glob("*.png")}
+    assert set(sizes) == {name for name, *_ in PICTURES}
+    assert max(sizes.values()) < 150_000

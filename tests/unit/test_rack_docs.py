@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import fields
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.test_boards_docs import filled
 
 from pibake.cli.statusview import MARKS
 from pibake.rack.case import WORDS
 from pibake.rack.rules import RULES
-from pibake.rack.states import STATES, Known, Stuck
-from pibake.rack.values import STAGES, Moment, Seen
+from pibake.rack.states import STATES, Known, Node, Rack, Stuck
+from pibake.rack.values import STAGES, Moment, Seen, Timeline
+from pibake.serve import metrics
 
 PAGE = Path(__file__).parents[2] / "docs/rack.md"
 SHOWN = {word: word.upper() for word in WORDS}
@@ -31,9 +33,23 @@ def stuck() -> str:
     return "\n".join([*head, *rows])
 
 
+def metric_rows() -> str:
+    known = Known("node1", "10.0.0.1", "pi4", "", "", "nfs", True, "")
+    boot = Timeline("node1", 1, (Moment("tftp", 1, 2, files=1, size=1, seconds=1.0),))
+    engine = {"name": "dnsmasq", "state": "ready", "restarts": 0}
+    rack = Rack("lab", 3, (engine,), (Node(known, "booting", "tftp", 1, timeline=boot),), ())
+    rows = []
+    for family in text_string_to_metric_families(metrics.text(rack, 1).decode()):
+        name = family.samples[0].name
+        labels = ", ".join(f"`{label}`" for label in family.samples[0].labels)
+        rows.append(f"| `{name}` | {labels} | {family.documentation} |")
+    return "\n".join(["| metric | labels | |", "|---|---|---|", *rows])
+
+
 def test_the_tables_are_those_of_the_code(update_golden: bool) -> None:
     page = PAGE.read_text("utf-8")
     page = filled(filled(page, "states", states()), "stuck", stuck())
+    page = filled(page, "metrics", metric_rows())
     if update_golden:
         PAGE.write_text(page, "utf-8")
     assert page == PAGE.read_text("utf-8")

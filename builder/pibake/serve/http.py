@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from pibake.errors import PibakeError
 
@@ -23,22 +23,46 @@ LINGER = 2
 
 CONNECTIONS = 800
 """At one time; more are told to come again (503). Below the 1024 files that a process may have open by default."""
+EACH = 64
+"""The same, of one address; more are closed, so that no machine keeps the others out."""
 PATIENCE = 10
-"""Seconds that the first request of a connection may take to come."""
+"""Seconds that the head of a request may take to come."""
 
 
 class Patient(H11Protocol):
-    """Ends connections that ask for nothing: uvicorn does so only after their first request."""
+    """Ends connections that ask for nothing, or do not come to an end with it: uvicorn waits for as long as something comes."""
+
+    _watched = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin, and look again."""
+        """Begin, unless this address has enough of them."""
         super().connection_made(transport)
-        self.loop.call_later(PATIENCE, self._look)
+        peer = self.client[0] if self.client else ""
+        others = [one.client for one in self.connections if isinstance(one, H11Protocol)]
+        if sum(client is not None and client[0] == peer for client in others) > EACH:
+            transport.abort()
+        self._watch()
 
-    def _look(self) -> None:
-        cycle: object = self.cycle  # uvicorn has it None before a request
-        if cycle is None and not self.transport.is_closing():
+    def data_received(self, data: bytes) -> None:
+        """Go on; what came may be a part of a head only."""
+        super().data_received(data)
+        self._watch()
+
+    def _watch(self) -> None:
+        """Look again, once, if nothing is being answered."""
+        cycle: RequestResponseCycle | None = self.cycle  # uvicorn has it None before a request
+        if not self._watched and (cycle is None or cycle.response_complete):
+            self._watched = True
+            self.loop.call_later(PATIENCE, self._look, cycle)
+
+    def _look(self, before: RequestResponseCycle | None) -> None:
+        self._watched = False
+        if self.transport.is_closing():
+            return
+        if self.cycle is before:
             self.transport.close()
+        else:
+            self._watch()
 
 
 @contextmanager

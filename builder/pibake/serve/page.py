@@ -19,11 +19,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pibake.boards import BOARDS
-from pibake.rack.states import STATES
-from pibake.rack.values import STAGES
 from pibake.resources import render, text
-from pibake.serve import metrics
+from pibake.serve import metrics, view
 from pibake.serve.access import HEADERS, Access
 
 if TYPE_CHECKING:
@@ -31,20 +28,13 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from pibake.rack.states import Node, Rack
+    from pibake.rack.states import Rack
 
 FRESH = 2.0
 """Seconds for which one rendering serves while the ledger does not change: time alone makes a node slow."""
 KEPT = 600
 """Renderings kept: of the rack, and of each node's page."""
 FILES = {"page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
-GLYPHS = {"joined": "●", "up": "◆", "booting": "▸", "stuck": "!", "off": "○", "free": "+", "card": "▪"}
-"""How a state looks where there are no colours."""
-ORDER = ("stuck", "booting", "joined", "up", "off", "free", "card")
-CLIP = 240
-"""Characters of a text from a board that are shown."""
-WIDTH = 600
-"""Of the chart of a boot, in units of its picture."""
 
 
 @dataclass
@@ -80,7 +70,7 @@ class Desk:
                 node = next((one for one in rack.nodes if one.known.hostname == name), None)
                 if name and node is None:
                     return None
-                self._parts[name] = _node(rack, node) if node else _rack(rack)
+                self._parts[name] = view.node(rack, node) if node else view.rack(rack)
             return self._parts.get(name)
 
     def _now(self) -> Rack:
@@ -97,7 +87,7 @@ def routes(desk: Desk) -> list[Route]:
         name = request.path_params.get("name", "")
         part = desk.part(name)
         if part is None:
-            return PlainTextResponse(f"there is no node {clean(name)}\n", 404, HEADERS)
+            return PlainTextResponse(f"there is no node {view.clean(name)}\n", 404, HEADERS)
         only = "part" in request.query_params
         tag = f'"{hashlib.sha256(part.encode()).hexdigest()[:32]}"'
         headers = {**HEADERS, "etag": tag}
@@ -136,48 +126,3 @@ def guarded(
         return await run_in_threadpool(answer, request) if refusal is None else refusal
 
     return guard
-
-
-def clean(value: object, limit: int = CLIP) -> str:
-    """Return what may be shown of a text from a board: printable, and not too long."""
-    text = "".join(char if char.isprintable() else "�" for char in str(value)[: limit + 1])
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def age(seconds: float) -> str:
-    """Return a span of time in its largest unit, coarse so that a page stays the same for a while."""
-    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= unit:
-            return f"{int(seconds // unit)} {name}"
-    return "< 1 min"
-
-
-def _rack(rack: Rack) -> str:
-    nodes = sorted(rack.nodes, key=lambda node: ORDER.index(node.state))
-    counts = [(state, sum(node.state == state for node in nodes)) for state in ORDER]
-    unknown = [board for board in rack.boards if not board.node]
-    return _render("rack", rack=rack, nodes=nodes, counts=counts, unknown=unknown)
-
-
-def _node(rack: Rack, node: Node) -> str:
-    moments = node.timeline.moments if node.timeline else ()
-    begin = moments[0].began if moments else 0.0
-    end = max([begin + 1, *(moment.last for moment in moments)])
-    bars = []
-    for moment, after in zip(moments, (*moments[1:], None), strict=True):
-        until = max(moment.last, after.began if after else 0.0)
-        left = (moment.began - begin) / (end - begin) * WIDTH
-        width = max(3.0, (until - moment.began) / (end - begin) * WIDTH)
-        bars.append((moment, round(min(left, WIDTH - 3), 1), round(min(width, WIDTH - left), 1), until))
-    return _render("node", rack=rack, node=node, bars=bars, begin=begin)
-
-
-def _render(name: str, **values: object) -> str:
-    return render(
-        f"netboot/page/{name}.html.j2", **values, states=STATES, stages=STAGES, glyphs=GLYPHS, clean=clean, age=age,
-        clock=_clock, title=lambda name: BOARDS[name].title if name in BOARDS else name,
-    )  # fmt: skip
-
-
-def _clock(moment: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
