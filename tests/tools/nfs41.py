@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterable
 
 GRACE, BADSESSION, NOENT, ROFS = 10013, 10052, 2, 30
+ACCESS, NOTDIR, STALE, SYMLINK, BADCHAR, BADNAME = 13, 20, 70, 10029, 10040, 10041
 TO_READ, TO_WRITE = 1, 3
 """OPEN4_SHARE_ACCESS_READ, and _BOTH."""
 
@@ -38,6 +40,9 @@ ROOT, PUT, LOOKUP, GETFH, OPEN, READ, READDIR, WRITE, DEALLOCATE, SEEK = (
     62,
     69,
 )
+
+LOOKUPP, CREATE, LINK = 16, 6, 5
+"""The last is nfs_ftype4's NF4LNK."""
 
 Operation = tuple[int, bytes]
 
@@ -118,6 +123,21 @@ class Client:
     def look(self, handle: bytes) -> bytes:
         """Use a handle that was kept; return what the server makes of it."""
         return self._call((PUT, opaque(handle)), (GETFH, b"")).opaque()
+
+    def within(self, handle: bytes, *names: str) -> bytes:
+        """Go down from a handle; return where that leads."""
+        return self._call((PUT, opaque(handle)), *_down(names), (GETFH, b"")).opaque()
+
+    def above(self, path: str) -> bytes:
+        """Go to a folder, and up from there."""
+        return self._call(*_walk(path), (LOOKUPP, b""), (GETFH, b"")).opaque()
+
+    def open_at(self, handle: bytes, name: str, access: int) -> Opened:
+        return self._open([(PUT, opaque(handle))], access, word(0, 0) + opaque(name.encode()))
+
+    def symlink(self, folder: str, name: str, target: str) -> None:
+        what = word(LINK) + opaque(target.encode()) + opaque(name.encode()) + word(0, 0)
+        self._call(*_walk(folder), (CREATE, what))
 
     def read(self, opened: Opened, offset: int = 0, count: int = 4096) -> bytes:
         reply = self._at(opened, READ, struct.pack(">QI", offset, count))
@@ -209,4 +229,8 @@ class Client:
 
 
 def _walk(path: str) -> list[Operation]:
-    return [(ROOT, b""), *((LOOKUP, opaque(name.encode())) for name in path.split("/") if name)]
+    return [(ROOT, b""), *_down([name for name in path.split("/") if name])]
+
+
+def _down(names: Iterable[str]) -> list[Operation]:
+    return [(LOOKUP, opaque(name.encode())) for name in names]

@@ -17,12 +17,28 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 from tests.tools.netns import Place, needs_namespaces, places
-from tests.tools.nfs41 import BADSESSION, GRACE, NOENT, ROFS, TO_READ, TO_WRITE, Client, NfsError
+from tests.tools.nfs41 import (
+    ACCESS,
+    BADCHAR,
+    BADNAME,
+    BADSESSION,
+    GRACE,
+    NOENT,
+    NOTDIR,
+    ROFS,
+    STALE,
+    SYMLINK,
+    TO_READ,
+    TO_WRITE,
+    Client,
+    NfsError,
+)  # fmt: skip
 
 from pibake.netboot import ganesha
+from pibake.serve import handles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 pytestmark = [
     needs_namespaces,
@@ -39,6 +55,7 @@ from pibake.netboot import ganesha
 from pibake.netboot.ganesha import Export
 from pibake.netboot.values import Site
 from pibake.serve import dhcp, nfs
+from pibake.serve.handles import Handles
 from pibake.serve.supervisor import Supervisor
 
 folder = Path(sys.argv[1])
@@ -50,11 +67,13 @@ def engine(nodes):
     for name, address in nodes.items():
         path = ganesha.own(name)
         exports.append(Export(ids[path], folder / "nodes" / name, path, IPv4Address(address), writable=True))
-    return nfs.engine(site, exports, folder / "run")
+    roots[:] = [export.path for export in exports]
+    return nfs.engine(site, exports, folder / "run", socket)
 
+roots, socket = [], Path(sys.argv[2])
 first = json.loads(sys.stdin.readline())
 boards = dhcp.engine(site, [], folder / "tftp", folder / "run", None)
-with Supervisor([engine(first), boards], say=lambda text: print(json.dumps(text), flush=True)) as supervisor:
+with Handles(socket, lambda: roots), Supervisor([engine(first), boards], say=lambda text: print(json.dumps(text), flush=True)) as supervisor:
     print(json.dumps([state.pid for state in supervisor.states()]), flush=True)
     for line in sys.stdin:
         supervisor.update([engine(json.loads(line)), boards])
@@ -114,7 +133,8 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def served(folder: Path, net: list[Place], nodes: Mapping[str, str] = NODES) -> Iterator[Serve]:
-    argv = net[0].argv(sys.executable, "-c", SERVE, str(folder))
+    place = Path(f"/run/pibake/test-{os.getpid()}.nfs")
+    argv = net[0].argv(sys.executable, "-c", SERVE, str(folder), str(place))
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         serve = Serve(child, net[1], net[2], folder)
         serve.send(nodes)
@@ -169,6 +189,87 @@ def test_all_nodes_read_golden_images_and_each_writes_to_its_own_folder(
         assert (folder / "nodes/node1/disk").read_bytes() == b"mine"
         with serve.client(serve.node2, "node2") as other:
             assert other.names("nodes") == {"node2"}
+
+
+def refused(work: Callable[..., object], *arguments: object) -> int:
+    with pytest.raises(NfsError) as caught:
+        work(*arguments)
+    return caught.value.code
+
+
+def test_no_name_leads_out_of_an_export(folder: Path, net: list[Place]) -> None:
+    (folder / "outside").mkdir()
+    (folder / "outside/secret").write_bytes(b"secret")
+    with served(folder, net) as serve, serve.client() as client:
+        client.reclaimed()
+        for name, target in (
+            ("far", f"{folder}/outside"),
+            ("up", "../../outside"),
+            ("self", "."),
+            ("root", "/"),
+        ):
+            client.symlink("nodes/node1", name, target)
+            assert refused(client.handle, f"nodes/node1/{name}/secret") in {NOTDIR, SYMLINK}
+            assert status(client, f"nodes/node1/{name}", TO_WRITE) == SYMLINK
+        for name in ("..", ".", "a/../b", "../outside", "/etc", "nul\0byte"):
+            own = client.handle("nodes/node1")
+            assert refused(client.within, own, name) in {BADNAME, BADCHAR, NOENT}, name
+        assert client.above("nodes/node1") == client.handle("nodes")
+        assert refused(client.within, client.above("nodes/node1"), "node2") in {NOENT, ACCESS}
+
+
+def test_another_address_has_no_use_for_a_nodes_handles(folder: Path, net: list[Place]) -> None:
+    (folder / "nodes/node2/secret").write_bytes(b"secret")
+    with served(folder, net) as serve, serve.client() as client:
+        client.reclaimed()
+        with serve.client(serve.node2, "node2") as other:
+            other.reclaimed()
+            taken = [other.handle(f"nodes/node2{path}") for path in ("", "/secret")]
+            assert other.read(other.open("nodes/node2/secret", TO_READ)) == b"secret"
+        assert [refused(client.look, handle) for handle in taken] == [ACCESS] * 2
+
+
+def test_handles_that_are_made_up_open_nothing_that_is_not_exported(folder: Path, net: list[Place]) -> None:
+    """Ganesha itself opens any handle of its file system: that of the root, and from there every file of the server."""
+    (folder / "outside").mkdir()
+    (folder / "outside/secret").write_bytes(b"secret")
+    with served(folder, net) as serve, serve.client() as client:
+        client.reclaimed()
+        for export in ("nodes/node1", "golden"):
+            own = client.handle(export)
+            for path in (
+                folder / "outside",
+                folder / "outside/secret",
+                folder,
+                folder / "nodes",
+                Path(folder.anchor),
+            ):
+                assert refused(client.look, made_up(own, path)) == STALE, path
+            assert refused(client.within, made_up(own, folder), "outside", "secret") == STALE
+            outside = made_up(own, folder / "outside")
+            assert refused(client.open_at, outside, "secret", TO_READ) == STALE
+        # what is exported is still opened by handle, also what is new
+        client.write(client.open("nodes/node1/new", TO_WRITE, create=True), b"mine")
+        assert made_up(client.handle("nodes/node1"), folder / "nodes/node1/new") == client.handle(
+            "nodes/node1/new"
+        )
+
+
+def made_up(handle: bytes, path: Path) -> bytes:
+    """Return a handle of an export as it would be of another file of the same file system: what identifies that comes last."""
+    ours = handles.handle_of(path)[handles.HEAD.size :]
+    return handle[: -len(ours)] + ours
+
+
+def test_a_node_goes_on_with_a_file_that_the_kernel_knows_by_no_name(folder: Path, net: list[Place]) -> None:
+    (folder / "nodes/node1/deep").mkdir()
+    disk = folder / "nodes/node1/deep/disk"
+    disk.write_bytes(b"mine")
+    with served(folder, net) as serve, serve.client() as client:
+        handle = client.handle("nodes/node1/deep/disk")
+    Path("/proc/sys/vm/drop_caches").write_text("2")
+    with served(folder, net) as serve, serve.client() as client:
+        assert client.look(handle) == handle
 
 
 def test_what_a_node_discards_takes_no_more_space(folder: Path, net: list[Place]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pibake.serve import watched
 
 if TYPE_CHECKING:
     import signal
@@ -29,6 +32,7 @@ class Engine:
         configuration: what its files say, or a digest of it: it is reloaded when this differs.
         fixed: what those of its files say that it reads only when it starts: it is restarted when this differs.
         patience: for how many seconds it may start.
+        handles: the Unix socket at which it asks whether it may open a file by a handle (`serve.handles`); None lets it.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Engine:
     configuration: str = ""
     fixed: str = ""
     patience: float = 10.0
+    handles: Path | None = None
 
     @property
     def command(self) -> list[str]:
@@ -50,15 +55,18 @@ class Engine:
         (prctl(2), PR_SET_PDEATHSIG). Root without capabilities is only the owner of root's files.
         """
         kept = ",".join(["-all", *(f"+{name}" for name in self.capabilities)])
+        watching = [sys.executable, "-I", "-S", watched.__file__, str(self.handles)] if self.handles else []
         return [
             "setpriv", "--pdeathsig", "KILL", "--inh-caps", "-all", "--bounding-set", kept, "--no-new-privs",
-            *self.argv,
+            *watching, *self.argv,
         ]  # fmt: skip
 
     def same_program(self, other: Engine) -> bool:
         """Whether only the configuration differs, and the program that runs can be told to read it."""
-        mine = (self.argv, self.capabilities, dict(self.environment), self.fixed)
-        return mine == (other.argv, other.capabilities, dict(other.environment), other.fixed)
+        mine = (self.argv, self.capabilities, dict(self.environment), self.fixed, self.handles)
+        return mine == (
+            other.argv, other.capabilities, dict(other.environment), other.fixed, other.handles,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

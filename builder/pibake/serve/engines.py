@@ -25,7 +25,7 @@ def engines(served: Served, folders: Folders) -> tuple[Engine, ...]:
     """Return the engines in the order they start: boards are answered when everything they will ask for is there."""
     found = []
     if any(client.root == "nfs" for client in served.clients):
-        found.append(nfs.engine(served.site, exports(served, folders), folders.run / "nfs"))
+        found.append(nfs.engine(served.site, exports(served, folders), folders.run / "nfs", handles(folders)))
     if served.disks:
         found.append(disks.engine(served.disks, monitor(folders)))
     uefi = Uefi(grub.SHIM, grub.url(served.site)) if served.uefi else None
@@ -35,8 +35,17 @@ def engines(served: Served, folders: Folders) -> tuple[Engine, ...]:
 
 def monitor(folders: Folders) -> Path:
     """Return the socket at which the storage daemon is told what to do."""
+    return _socket(folders, "nbd")
+
+
+def handles(folders: Folders) -> Path:
+    """Return the socket at which Ganesha asks what it may open."""
+    return _socket(folders, "nfs")
+
+
+def _socket(folders: Folders, what: str) -> Path:
     name = hashlib.sha256(str(folders.root).encode()).hexdigest()[:12]
-    return SOCKETS / f"{name}.nbd"
+    return SOCKETS / f"{name}.{what}"
 
 
 def exports(served: Served, folders: Folders) -> tuple[Export, ...]:

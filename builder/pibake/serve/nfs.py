@@ -21,9 +21,10 @@ CAPABILITIES = ("dac_read_search", "setgid", "setuid")
 """To open a file by its handle (open_by_handle_at(2)), and to be who a node's process says it is (setfsuid(2))."""
 
 
-def engine(site: Site, exports: Sequence[Export], folder: Path) -> Engine:
+def engine(site: Site, exports: Sequence[Export], folder: Path, handles: Path) -> Engine:
     """Write ganesha.conf into a folder of this server's own, and return the engine that serves it.
 
+    It asks at the Unix socket `handles` whether it may open what a client has a handle of.
     A change of the exports is read while it runs (SIGHUP): nodes that have others mounted do not notice.
     """
     recovery = folder / "recovery"
@@ -41,6 +42,7 @@ def engine(site: Site, exports: Sequence[Export], folder: Path) -> Engine:
         reload=signal.SIGHUP,
         environment={"DBUS_SYSTEM_BUS_ADDRESS": "unix:path=/dev/null"},  # nobody else is to give it orders
         configuration=text,
+        handles=handles,
     )
 
 

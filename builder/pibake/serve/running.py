@@ -15,9 +15,11 @@ from pibake.serve.access import Access, token
 from pibake.serve.adoption import Adoption
 from pibake.serve.disks import socket_of
 from pibake.serve.ear import Ear
-from pibake.serve.engines import engines, monitor
+from pibake.serve.engines import engines, handles, monitor
 from pibake.serve.files import Files
+from pibake.serve.folders import Folders
 from pibake.serve.gate import Gate
+from pibake.serve.handles import Handles
 from pibake.serve.late import Late
 from pibake.serve.page import Desk
 from pibake.serve.reports import Reports
@@ -28,13 +30,13 @@ from pibake.serve.wire import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from pibake.plan import Plan
     from pibake.progress import Progress
     from pibake.rack.adopted import Adopted
     from pibake.rack.states import Known, Rack
     from pibake.serve.files import Boot
-    from pibake.serve.folders import Folders
     from pibake.serve.prepare import Served
 
 LOCAL = IPv4Address("127.0.0.1")
@@ -79,6 +81,12 @@ class Running:
             if boot.client.root == "nbd" and str(boot.client.address) == address
         )
 
+    def exported(self) -> list[Path]:
+        """Return the folders that somebody may mount."""
+        mounting = [boot.client for boot in self.files.boots.values() if boot.client.root == "nfs"]
+        folders = Folders(self.folders.root.resolve())
+        return [folders.golden, *(folders.node(one.hostname) / "export" for one in mounting)]
+
     def reported(self, hostname: str, report: Mapping[str, Any]) -> None:
         """Take what a node says of itself."""
         self.watcher.reported(hostname, report)
@@ -121,6 +129,7 @@ def running(plan: Plan, served: Served, folders: Folders, progress: Progress) ->
     with ExitStack() as stack:
         stack.enter_context(watcher)
         stack.enter_context(http.serving(application(sources, desk), site.ports.http, site.address.ip, LOCAL))
+        stack.enter_context(Handles(handles(folders), made.exported))
         stack.enter_context(supervisor)
         stack.enter_context(Gate(site, socket_of(monitor(folders)), made.disks_of))
         stack.enter_context(Watch(site, folders.root, noted.say))
