@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.net.lab import Lab, Seat
+
     from pibake.rack.values import Seen, Timeline
 
 pytestmark = [
@@ -81,9 +83,20 @@ def files(one: Serving, hostname: str) -> int:
     return tftp.files if tftp else 0
 
 
+SEATS: dict[tuple[str, str], Seat] = {}
+
+
+def seat_of(lab: Lab, board: Played) -> Seat:
+    """Return the one place at which a node has its address: two would answer for each other."""
+    key = (lab.server, board.mac)
+    if key not in SEATS:
+        SEATS[key] = lab.seat(board.mac, f"{board.address}/24")
+    return SEATS[key]
+
+
 def post(one: Serving, board: Played, **values: Any) -> None:
     """Report as the node that a board is, from its address."""
-    seat = one.lab.seat(board.mac, f"{board.address}/24")
+    seat = seat_of(one.lab, board)
     body = json.dumps({**REPORT, **values}).encode()
     address = f"http://{ADDRESS}:8069/report"
     inside(seat.namespace, lambda: urllib.request.urlopen(address, body, timeout=10).close())
@@ -136,7 +149,7 @@ def test_boards_with_addresses_from_a_router_are_still_the_nodes_they_are(on: Gr
 
 def test_a_connection_to_nfs_is_a_kernel_and_a_report_its_stage(served: Serving) -> None:
     board = KNOWN[0]
-    seat = served.lab.seat(board.mac, f"{board.address}/24")
+    seat = seat_of(served.lab, board)
     inside(seat.namespace, lambda: socket.create_connection((ADDRESS, 2049), 5).close())
     until(lambda: kept(served)[1]["node11"].stage("kernel") is not None)
     post(served, board)
