@@ -245,10 +245,10 @@ def test_a_full_disk_costs_what_is_kept_and_not_the_wire(on: Ground, tmp_path: P
 def test_secrets_are_there_until_the_node_has_said_that_it_is_through(served: Serving) -> None:
     boot = served.netboot / "nodes/node12/export/boot"
     (boot / "pibake-secrets.tar").write_bytes(b"secret")
-    post(served, KNOWN[1], node="node12", stage="ready", uptime=900.0)
+    post(served, KNOWN[1], node="node12", stage="ready", uptime=0.1)
     assert (boot / "pibake-secrets.tar").exists()
-    post(served, KNOWN[1], node="node12", stage="scrubbed", status="wait", uptime=901.0)
+    post(served, KNOWN[1], node="node12", stage="scrubbed", status="wait", uptime=0.2)
     assert (boot / "pibake-secrets.tar").exists()
-    post(served, KNOWN[1], node="node12", stage="scrubbed", uptime=902.0)
+    post(served, KNOWN[1], node="node12", stage="scrubbed", uptime=0.3)
     assert not (boot / "pibake-secrets.tar").exists()
     assert (boot / "user-data").exists()

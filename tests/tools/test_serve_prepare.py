@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 import threading
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Interface
@@ -28,8 +29,11 @@ from pibake.netboot.values import Site
 from pibake.nodes import compositions
 from pibake.progress import Plain, Silent
 from pibake.rack.adopted import HAND, Adopted
-from pibake.serve import golden, node, prepare
+from pibake.seed import Seed
+from pibake.seed.archive import tar
+from pibake.serve import golden, node, prepare, secrets
 from pibake.serve.folders import Folders
+from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
     from pibake.plan import Plan
@@ -333,6 +337,75 @@ def test_another_seed_comes_to_the_node_with_its_secrets_and_its_state_stays(ben
     assert (bench.boot("node3") / "pibake-secrets.tar").exists()
     assert not (bench.boot("node3") / "left").exists()
     assert state.read_bytes() == b"used"
+
+
+SCRUBBED = {"stage": "scrubbed", "status": "ok", "uptime": 0.0}
+"""What a node says that has just been switched on, and is through."""
+
+
+def withdraw(bench: Bench, served: Served, **values: object) -> None:
+    secrets.withdraw(served.boots["node3"].client, {**SCRUBBED, **values}, bench.folders)
+
+
+def packed(path: Path) -> set[str]:
+    with tarfile.open(path) as archive:
+        return {member.name for member in archive if member.isfile()}
+
+
+def with_hash(bench: Bench, line: str, value: str) -> Served:
+    """Get ready what a node needs whose user has another hash, or none."""
+    bench.write(line)
+    path = bench.folder / "cluster.yaml"
+    said = f", password_hash: '{value}'" if value else ""
+    path.write_text(path.read_text().replace(f", password_hash: '{wired.HASH}'", said))
+    decided = plan.plan(config.load(path, bases=[]))
+    return prepare.prepare(decided, SITE, bench.folders, bench.cache, Silent())
+
+
+def test_secrets_that_were_withdrawn_come_back_only_if_they_are_others(bench: Bench) -> None:
+    archive = bench.boot("node3") / "pibake-secrets.tar"
+    withdraw(bench, with_hash(bench, NODE3, ""))
+    assert not archive.exists()
+    for zone in ("Europe/Berlin", "Europe/Paris"):
+        with_hash(bench, NODE3.replace("}", f", timezone: {zone}}}"), "")
+        assert zone in (bench.boot("node3") / "user-data").read_text()
+        assert not archive.exists()
+    served = with_hash(bench, NODE3, wired.HASH)
+    assert "etc/pibake/passwords" in packed(archive)
+    withdraw(bench, served)
+    assert not archive.exists()
+
+
+def test_of_withdrawn_secrets_hashes_come_along_with_another_seed_as_cloud_init_locks_passwords_then(
+    tmp_path: Path,
+) -> None:
+    names = ("etc/pibake/passwords", "etc/ssh/ssh_host_ed25519_key", "etc/pibake/kubeadm/join.yaml")
+    secret = Tree({name: File(b"x", 0o600) for name in names})
+    archive = Tree({"pibake-secrets.tar": File(tar(secret), 0o600), "user-data": File(b"#cloud-config\n")})
+    seed = Seed(archive, "pibake-1", Tree(), secret)
+    assert secrets.placed(tmp_path, seed) == archive
+    record = json.loads((tmp_path / secrets.RECORD).read_text())
+    (tmp_path / secrets.RECORD).write_text(json.dumps({**record, "withdrawn": True}))
+    again = secrets.placed(tmp_path, seed)
+    assert again["user-data"] == archive["user-data"]
+    (tmp_path / "archive").write_bytes(again["pibake-secrets.tar"].data)
+    assert packed(tmp_path / "archive") == set(names[:2])
+    assert again["pibake-secrets.tar"].mode == 0o600
+
+
+@pytest.mark.parametrize(
+    "values", [{"stage": "ready"}, {"status": "wait"}, {"uptime": 3600.0}], ids=["not yet", "waits", "older"]
+)
+def test_secrets_stay_for_a_node_that_is_not_through_or_has_not_seen_them(
+    bench: Bench, values: dict[str, object]
+) -> None:
+    withdraw(bench, bench.prepare(NODE3), **values)
+    assert (bench.boot("node3") / "pibake-secrets.tar").exists()
+
+
+def test_secrets_of_a_node_in_memory_stay_as_it_joins_anew_at_each_boot(bench: Bench) -> None:
+    withdraw(bench, bench.prepare(NODE3.replace("}", ", state: ram}")))
+    assert (bench.boot("node3") / "pibake-secrets.tar").exists()
 
 
 @pytest.mark.parametrize("which", [NODE3, NODE4], ids=["nfs", "nbd"])

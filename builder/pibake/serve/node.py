@@ -14,7 +14,7 @@ from pibake.image.firmware import boot_files
 from pibake.netboot import grub
 from pibake.netboot.cmdline import cmdline
 from pibake.run import run
-from pibake.seed.archive import SECRETS_FILE
+from pibake.serve import secrets
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def place(
 ) -> None:
     """Put a node's own files where its export has them: its seed if that is another one, and an empty state if it has none.
 
-    What a node took away from its seed once it was up, its secrets, stays away.
+    What a node took away from its seed once it was up, its secrets, stays away (`secrets`).
 
     Args:
         client: the node.
@@ -80,7 +80,7 @@ def place(
     if before != now:
         for old in boot.iterdir():
             delete(old)
-        for path, file in seed.tree:
+        for path, file in secrets.placed(folder, seed):
             put(boot / path, file)
     if client.state == "server":
         _state(export / "state.img", disk, folders)
@@ -101,15 +101,6 @@ def place_disk(client: Client, composed: Composed, golden: Golden, folders: Fold
 
 def _record(folder: Path, root: str, own: Own) -> None:
     note(folder / RECORD, {**load(folder / RECORD), root: vars(own)})
-
-
-def withdraw_secrets(client: Client, folders: Folders) -> None:
-    """Take what only joining needs away from a node that has said it is through: the node does so itself, if it can.
-
-    One in memory begins anew at each boot, and needs it again.
-    """
-    if client.root == "nfs" and client.state != "ram":
-        delete(folders.node(client.hostname) / "export/boot" / SECRETS_FILE)
 
 
 def note(path: Path, value: Mapping[str, Any]) -> None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pibake.log import log
 from pibake.rack import status
-from pibake.rack.values import OK
-from pibake.serve import http, node
+from pibake.serve import http, secrets
 from pibake.serve.access import Access, token
 from pibake.serve.adoption import Adoption
 from pibake.serve.disks import socket_of
@@ -84,8 +83,8 @@ class Running:
         """Take what a node says of itself."""
         self.watcher.reported(hostname, report)
         boot = self.files.boots.get(hostname)
-        if boot and (report["stage"], report["status"]) == ("scrubbed", OK):
-            node.withdraw_secrets(boot.client, self.folders)
+        if boot:
+            secrets.withdraw(boot.client, report, self.folders)
 
     def rack(self) -> Rack:
         """Return the rack as it stands."""
