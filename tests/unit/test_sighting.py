@@ -160,6 +160,26 @@ def _harmless(frame: bytes) -> None:
         assert 0 <= found.memory <= 256 << 7
 
 
+OPTION = some.tuples(some.sampled_from([0, 43, 52, 53, 60, 82, 93, 97, 255]), some.binary(max_size=40))
+
+
+@given(some.lists(OPTION, max_size=12), some.binary(max_size=192))
+def test_no_options_do_harm_whether_empty_repeated_or_in_the_fields_of_names(
+    options: list[tuple[int, bytes]], names: bytes
+) -> None:
+    head = packet.FIXED.pack(
+        1, 1, 6, 0, 7, 0, 0, *[bytes(4)] * 4, b"\xdc\xa6\x32\1\2\3", names[:64], names[64:]
+    )
+    raw = head + packet.COOKIE + b"".join(bytes((code, len(value))) + value for code, value in options)
+    packet.decode(raw)
+    _harmless(packet.broadcast(b"\xdc\xa6\x32\1\2\3", raw))
+
+
+def test_an_empty_option_that_says_where_others_are_does_no_harm() -> None:
+    head = packet.FIXED.pack(1, 1, 6, 0, 7, 0, 0, *[bytes(4)] * 4, b"", b"", b"")
+    assert packet.decode(head + packet.COOKIE + b"\x34\0\xff")
+
+
 @given(some.binary(max_size=300))
 def test_texts_are_printable(raw: bytes) -> None:
     text = printable(raw, 100)

@@ -69,7 +69,7 @@ def decode(raw: bytes, source: IPv4Address = ANY) -> Message | None:
         return None
     op, _, _, _, xid, _, flags, ciaddr, yiaddr, siaddr, _, chaddr, sname, file = FIXED.unpack_from(raw)
     options = _options(raw[FIXED.size + 4 :])
-    overload = options.get(52, b"\0")[0]
+    overload = int.from_bytes(options.get(52, b"")[:1], "big")
     for bit, area in ((1, file), (2, sname)):
         if overload & bit:
             for code, value in _options(area).items():
