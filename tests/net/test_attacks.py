@@ -80,7 +80,7 @@ def unharmed(one: Serving, attacker: str, attack: Callable[[], None]) -> None:
     time.sleep(0.5)
     assert one.engines() == engines
     assert memory(one) - before < GROWTH
-    assert played(one.lab, PI4, patience=10).boots
+    assert played(one.lab, PI4, patience=20).boots
     states = json.loads(one.get("/status")[1])["engines"]
     assert [(state["state"], state["restarts"]) for state in states] == [("ready", 0)] * len(engines)
 
