@@ -97,7 +97,7 @@ def seen(board: Played, first: float = 1.0) -> Seen:
 
 
 def until(so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not so():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -198,7 +198,7 @@ def test_the_first_board_with_a_serial_is_the_node_and_another_is_not_answered(
     clone = played(served.lab, CLONE, patience=0.5)
     assert not clone.boots
     assert clone.address is None
-    first = played(served.lab, TWIN, patience=4)
+    first = played(served.lab, TWIN, patience=20)
     assert first.boots
     assert hostname(first) == "twin"
     (warning,) = said

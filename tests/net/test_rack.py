@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.net.lab import Lab, Seat
+
     from pibake.rack.values import Seen, Timeline
 
 pytestmark = [
@@ -68,7 +70,7 @@ def kept(one: Serving) -> tuple[list[Seen], dict[str, Timeline], dict[str, Any]]
     return ledger.read(one.netboot / ledger.NAME)
 
 
-def until(so: Callable[[], bool], limit: float = 8.0) -> None:
+def until(so: Callable[[], bool], limit: float = 30.0) -> None:
     deadline = time.monotonic() + limit
     while not so():
         assert time.monotonic() < deadline
@@ -81,9 +83,20 @@ def files(one: Serving, hostname: str) -> int:
     return tftp.files if tftp else 0
 
 
+SEATS: dict[tuple[str, str], Seat] = {}
+
+
+def seat_of(lab: Lab, board: Played) -> Seat:
+    """Return the one place at which a node has its address: two would answer for each other."""
+    key = (lab.server, board.mac)
+    if key not in SEATS:
+        SEATS[key] = lab.seat(board.mac, f"{board.address}/24")
+    return SEATS[key]
+
+
 def post(one: Serving, board: Played, **values: Any) -> None:
     """Report as the node that a board is, from its address."""
-    seat = one.lab.seat(board.mac, f"{board.address}/24")
+    seat = seat_of(one.lab, board)
     body = json.dumps({**REPORT, **values}).encode()
     address = f"http://{ADDRESS}:8069/report"
     inside(seat.namespace, lambda: urllib.request.urlopen(address, body, timeout=10).close())
@@ -136,7 +149,7 @@ def test_boards_with_addresses_from_a_router_are_still_the_nodes_they_are(on: Gr
 
 def test_a_connection_to_nfs_is_a_kernel_and_a_report_its_stage(served: Serving) -> None:
     board = KNOWN[0]
-    seat = served.lab.seat(board.mac, f"{board.address}/24")
+    seat = seat_of(served.lab, board)
     inside(seat.namespace, lambda: socket.create_connection((ADDRESS, 2049), 5).close())
     until(lambda: kept(served)[1]["node11"].stage("kernel") is not None)
     post(served, board)
@@ -175,7 +188,7 @@ def test_a_server_that_was_killed_goes_on_with_what_it_knew(served: Serving) -> 
     assert served.end(signal.SIGKILL) == -signal.SIGKILL
     served.said.clear()
     served.start()
-    played(served.lab, KNOWN[2], patience=8)
+    played(served.lab, KNOWN[2], patience=20)
     until(
         lambda: (
             kept(served)[1]["node13"].boot == before[1]["node13"].boot
@@ -211,14 +224,14 @@ def test_a_full_disk_costs_what_is_kept_and_not_the_wire(on: Ground, tmp_path: P
         one.start()
         filler = one.netboot / "filler"
         fill(filler)
-        result = played(one.lab, KNOWN[0], patience=8)
+        result = played(one.lab, KNOWN[0], patience=20)
         assert result.boots
         assert "boards are served all the same" in one.until("what boards do cannot be kept")
         post(one, KNOWN[0])
         assert one.end(signal.SIGKILL) == -signal.SIGKILL
         one.said.clear()
         one.start()
-        assert played(one.lab, KNOWN[2], patience=8).boots
+        assert played(one.lab, KNOWN[2], patience=20).boots
         one.until("what boards do cannot be kept")
         filler.unlink()
         one.until("what boards do is kept again")

@@ -55,6 +55,7 @@ class Ear:
         self._on_sighting = on_sighting
         self._on_connection = on_connection
         self._say = say
+        self._deaf = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
 
@@ -67,16 +68,17 @@ class Ear:
         self._thread.join()
 
     def _run(self) -> None:
-        said = ""
         while not self._stop.is_set():
             try:
                 with _listening(self._site) as wire:
                     self._listen(wire)
             except OSError as error:
-                why = f"cannot hear boards on {self._site.interface}: {error.strerror}"
-                if why != said:
-                    self._say(f"{why}; those that nobody knows are not seen meanwhile; it is tried again")
-                said = why
+                if not self._deaf:
+                    self._say(
+                        f"cannot hear boards on {self._site.interface}: {error.strerror};"
+                        " those that nobody knows are not seen meanwhile; it is tried again"
+                    )
+                self._deaf = True
                 self._stop.wait(AGAIN)
 
     def _listen(self, wire: socket.socket) -> None:
@@ -91,6 +93,7 @@ class Ear:
                 frame, sender = wire.recvfrom(LENGTH)
             except TimeoutError:
                 continue
+            self._deaf = False
             if sender[2] not in OURS:
                 continue
             if seen := sighting(frame, time.time()):
