@@ -23,9 +23,11 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from pibake.errors import PibakeError
+from pibake.log import log
+from pibake.serve import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +37,8 @@ RECEIVE, SEND = 0xC0502100, 0xC0182101
 """SECCOMP_IOCTL_NOTIF_RECV and _SEND."""
 ASKED = struct.Struct("=QIIiIQ6Q")
 """struct seccomp_notif: id, thread, flags; number, architecture, instruction pointer and arguments of the call."""
+PEER = struct.Struct("=iII")
+"""struct ucred: process, user and group (unix(7))."""
 ANSWER = struct.Struct("=QqiI")
 """struct seccomp_notif_resp: id, value, error, flags."""
 CONTINUE = 1
@@ -108,30 +112,34 @@ class Handles:
                 with link:
                     link.settimeout(1)
                     _, (descriptor, *_), _, _ = socket.recv_fds(link, 1, 1)
-                    self._start(self._answer, descriptor)
+                    peer = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
+                    self._start(self._answer, descriptor, PEER.unpack(peer)[0])
                     link.sendall(b"!")
 
-    def _answer(self, listener: int) -> None:
-        """Answer one process until it ends."""
+    def _answer(self, listener: int, process: int) -> None:
+        """Answer one process until it ends; once nobody does any more, the kernel refuses what it asks for."""
         poll = select.poll()
         poll.register(listener, select.POLLIN)
         try:
-            while not self._stop.is_set():
-                events = poll.poll(LOOK)
-                if events and events[0][1] & select.POLLHUP:
-                    return
-                if events:
-                    with suppress(OSError):  # the thread that asked has ended
-                        self._one(listener)
+            with _memory(process) as memory:
+                while not self._stop.is_set():
+                    events = poll.poll(LOOK)
+                    if events and events[0][1] & select.POLLHUP:
+                        return
+                    if events:
+                        with suppress(OSError):  # the thread that asked has ended
+                            self._one(listener, memory)
+        except OSError as error:
+            log.warning("cannot see what Ganesha opens, and so it opens nothing: %s", error)
         finally:
             os.close(listener)
 
-    def _one(self, listener: int) -> None:
+    def _one(self, listener: int, memory: BinaryIO) -> None:
         asked = bytearray(ASKED.size)
         fcntl.ioctl(listener, RECEIVE, asked)
-        ident, thread, _, _, _, _, _, address, *_ = ASKED.unpack(asked)
+        ident, *_, address, _, _, _, _ = ASKED.unpack(asked)
         try:
-            may = self.exported(_handle(thread, address))
+            may = self.exported(_handle(memory, address))
         except OSError:
             may = False
         if not may:
@@ -156,16 +164,29 @@ class Handles:
         return any(path.is_relative_to(root) for root in roots)
 
 
-def _handle(thread: int, address: int) -> bytes:
-    """Return the handle that lies at an address in another process.
+def _memory(process: int) -> BinaryIO:
+    """Return the memory of a process as soon as it has become the program.
+
+    A parent may look there without a right of its own until the program acts as another user, as Ganesha does for each.
 
     Raises:
         OSError: it has ended, or this process may not look there.
     """
-    with Path(f"/proc/{thread}/mem").open("rb", buffering=0) as memory:
-        memory.seek(address)
-        head = memory.read(HEAD.size)
-        return head + memory.read(min(HEAD.unpack(head)[0], LONGEST))
+    folder = Path("/proc", str(process))
+    while watched.__file__.encode() in (folder / "cmdline").read_bytes():
+        time.sleep(LOOK / 100_000)
+    return (folder / "mem").open("rb", buffering=0)
+
+
+def _handle(memory: BinaryIO, address: int) -> bytes:
+    """Return the handle that lies at an address in another process.
+
+    Raises:
+        OSError: it has ended.
+    """
+    memory.seek(address)
+    head = memory.read(HEAD.size)
+    return head + memory.read(min(HEAD.unpack(head)[0], LONGEST))
 
 
 def _path(roots: Iterable[Path], handle: bytes) -> Path | None:
