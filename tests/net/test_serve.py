@@ -324,6 +324,20 @@ def monitor(one: Serving) -> Path:
     return SOCKETS / f"{hashlib.sha256(str(one.netboot).encode()).hexdigest()[:12]}.nbd"
 
 
+def test_secrets_that_were_rotated_are_served_to_the_node_they_are_of(small: Serving) -> None:
+    small.start()
+    boot = small.netboot / "nodes/node11/export/boot"
+    before = (boot / "meta-data").read_text(), (boot / "pibake-secrets.tar").read_bytes()
+    assert not any("secrets/ was changed" in line for line in small.said)
+    rotate = ["secrets", "rotate", "host-key", "--node", "node11"]
+    done = command.run(*rotate, cwd=small.folder)
+    assert done.returncode == 0, done.stderr
+    small.until("secrets/ was changed, and is served as it is now")
+    after = (boot / "meta-data").read_text(), (boot / "pibake-secrets.tar").read_bytes()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
 def test_it_ends_at_sigterm_with_all_that_it_started(small: Serving) -> None:
     small.start()
     assert set(small.engines()) == {name[:15] for name in ENGINES}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pibake import catalog, config
+from pibake import catalog, config, vault
 from pibake.errors import PibakeError
 from pibake.fsys import stamp
 from pibake.lock import held, is_held
@@ -25,7 +25,7 @@ from pibake.serve.site import site
 from pibake.serve.telling import sentences
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pibake.cache import Cache
@@ -70,6 +70,7 @@ class Service:
     stop: threading.Event = field(default_factory=threading.Event)
     _seen: Mapping[Path, list[int] | None] = field(default_factory=dict)
     _seen_adopted: list[int] | None = None
+    _seen_secrets: Sequence[list[int] | None] = ()
     _uefi: bool = True
 
     @property
@@ -96,12 +97,19 @@ class Service:
         where = site(decided, self.interface, self.ports)
         folders = self.folders
         self._seen_adopted = stamp(folders.root / adopted.NAME)
+        self._seen_secrets = self._secrets()
         boards = adopted.read(folders.root)
         served = prepare(
             decided, where, folders, self.cache, self.progress, renew=renew, adopted=boards, uefi=self._uefi
         )
         self._uefi = not served.uefi_failed
+        self._seen_secrets = self._secrets()  # with what was issued just now
         return served
+
+    def _secrets(self) -> Sequence[list[int] | None]:
+        """Return what changes when secrets of the cluster are rotated."""
+        folder = self.source.resolve().parent / vault.FOLDER
+        return [stamp(folder / name) for name in (vault.PLAIN, vault.ENCRYPTED)]
 
     def check(self) -> Iterator[str]:
         """Yield what has been found good, check by check, and start nothing.
@@ -158,20 +166,21 @@ class Service:
                 yield made
 
     def follow(self, made: Running) -> None:
-        """Follow cluster.yaml and what is adopted until told to stop; what is wrong is said, and the last good state is served."""
+        """Follow cluster.yaml, secrets and what is adopted until told to stop; what is wrong is said, and the last good state is served."""
         say = made.progress.say
         while not self.stop.wait(LOOK):
             written = any(stamp(path) != seen for path, seen in self._seen.items())
-            if not written and stamp(self.folders.root / adopted.NAME) == self._seen_adopted:
+            rotated = self._secrets() != self._seen_secrets
+            if not written and not rotated and stamp(self.folders.root / adopted.NAME) == self._seen_adopted:
                 continue
-            what = self.source.name if written else adopted.NAME
+            what = self.source.name if written else f"{vault.FOLDER}/" if rotated else adopted.NAME
             try:
                 decided = self.plan() if written else made.plan
                 before = made.update(decided, self.prepare(decided))
             except (PibakeError, OSError) as error:
                 say(f"{what} was changed, and cannot be served; what was served goes on: {error}")
                 continue
-            if written:
+            if written or rotated:
                 say(f"{what} was changed, and is served as it is now")
                 for sentence in sentences(made.served):
                     say(sentence)
