@@ -53,8 +53,8 @@ PAUSE = 0.005
 """Seconds that a handle of no exported file takes."""
 AGAIN = 1.0
 """Seconds between two searches for what the kernel does not know by name, as after a start."""
-MOST = 100_000
-"""Files below one folder that are searched, and handles that are remembered."""
+SEARCHED, KEPT = 1000, 100_000
+"""Files below one folder that are searched, a dozen unless a node makes more there; and handles that are remembered."""
 
 
 class Handles:
@@ -159,7 +159,7 @@ class Handles:
                 path = self._known.get(handle)
             if path is None:
                 return False
-            if len(self._known) < MOST:
+            if len(self._known) < KEPT:
                 self._known[handle] = path
         return any(path.is_relative_to(root) for root in roots)
 
@@ -215,7 +215,7 @@ def _below(root: Path) -> Iterator[tuple[bytes, Path]]:
     walk = (
         (folder, name, at) for folder, names, files, at in os.fwalk(root) for name in (".", *names, *files)
     )
-    for folder, name, at in itertools.islice(walk, MOST):
+    for folder, name, at in itertools.islice(walk, SEARCHED):
         if handle := handle_of(name, at):
             yield handle, Path(folder, name)
 
