@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -235,6 +236,9 @@ def main() -> None:
         "--growth", action="store_true", help="1 and 8 boards, too, and TFTP beside tftpd-hpa"
     )
     options = parser.parse_args()
+    if options.growth and not shutil.which("in.tftpd"):
+        # no part of `make setup`: it starts a server of its own, at the port of pibake's
+        sys.exit("TFTP's peer is not here: apt-get install tftpd-hpa, then systemctl disable --now tftpd-hpa")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="pibake-rack-") as name:
         folder = Path(name)
