@@ -77,6 +77,7 @@ class Gate:
         self._stop.set()
         self._thread.join()
         self._listener.close()
+        self._daemon.unlink(missing_ok=True)  # QEMU leaves it behind
         with self._lock:
             for pairs in self._open.values():
                 for pair in pairs:
