@@ -181,7 +181,7 @@ def test_connections_that_say_nothing_keep_nobody_out(served: Serving, stranger:
         for link in inside(stranger.namespace, silent):
             stack.enter_context(link)
         assert served.get(f"/{PI4.serial}/config.txt", node)[0] == 200
-        reached = inside(node.namespace, lambda: socket.create_connection((ADDRESS, 2049), 20))
+        reached = inside(node.namespace, lambda: socket.create_connection((ADDRESS, 2049), 60))
         with nfs41.Client(reached, "node1") as client:
             client.reclaimed()
             assert client.names("nodes/node1/boot") >= {"user-data"}
@@ -196,7 +196,7 @@ def test_connections_that_say_nothing_keep_nobody_out(served: Serving, stranger:
 
 @pytest.mark.usefixtures("served")
 def test_a_handle_that_a_stranger_made_up_opens_nothing_of_the_server(stranger: Seat) -> None:
-    reached = inside(stranger.namespace, lambda: socket.create_connection((ADDRESS, 2049), 20))
+    reached = inside(stranger.namespace, lambda: socket.create_connection((ADDRESS, 2049), 60))
     with nfs41.Client(reached, "stranger") as client:
         client.reclaimed()
         root = client.handle("golden")

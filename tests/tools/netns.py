@@ -41,7 +41,7 @@ class Place:
         return inside(self.name, work)
 
 
-def inside(namespace: str, work: Callable[[], T], limit: float = 60) -> T:
+def inside(namespace: str, work: Callable[[], T], limit: float = 90) -> T:
     """Return what `work` returns in a thread of its own in a network namespace; sockets it makes stay there.
 
     `limit` is how many seconds it may take.
