@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.net.lab import Lab, Seat, lab
 from tests.tools import layouts, vendor, wired
 from tests.tools.httpd import Server
-from tests.tools.netns import inside
+from tests.tools.netns import inside, needs_namespaces
 from tests.tools.test_debs import deb
 from tests.tools.test_payload import Repository
 
@@ -30,6 +32,14 @@ from pibake.progress import Silent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+NEEDED = [
+    needs_namespaces,
+    pytest.mark.skipif(
+        not all(map(shutil.which, ("dnsmasq", "ganesha.nfsd", "qemu-storage-daemon"))),
+        reason="needs dnsmasq, nfs-ganesha and qemu-storage-daemon",
+    ),
+]
+"""What every test needs that serves."""
 SUBNET = "192.168.10"
 ADDRESS = f"{SUBNET}.2"
 PROGRAMS = {

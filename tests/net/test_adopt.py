@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import struct
 import subprocess
@@ -15,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.net.serving import ADDRESS, SUBNET, Ground, Serving, ground, serving
+from tests.net.serving import ADDRESS, NEEDED, SUBNET, Ground, Serving, serving
 from tests.net.walks import Played, all_played, boards, played
-from tests.tools.netns import inside, needs_namespaces
+from tests.tools import nfs41
+from tests.tools.netns import inside
 
 from pibake import config, plan
 from pibake.netboot.values import SERVER
@@ -35,12 +35,7 @@ if TYPE_CHECKING:
 
     from pibake.probe import Result
 
-pytestmark = [
-    needs_namespaces,
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("dnsmasq", "ganesha.nfsd"))), reason="needs dnsmasq and nfs-ganesha"
-    ),
-]
+pytestmark = NEEDED
 KNOWN, HAND, TWIN, *NEXT = boards(["pi4", "pi4", "pi5", "pi4", "pi4", "pi5", "pi5", "pi3b+", "pi3b+"])
 CLONE = Played(TWIN.model, "2c:cf:67:99:99:99", TWIN.serial, TWIN.address)
 NODES = (
@@ -53,11 +48,6 @@ NODES = (
         for number in (1, 2, 3)
     ),
 )
-
-
-@pytest.fixture(scope="module")
-def on(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return ground(tmp_path_factory.mktemp("ground"))
 
 
 @pytest.fixture(scope="module")
@@ -144,12 +134,18 @@ def test_a_board_that_nobody_knew_boots_at_its_next_retry_as_the_node_it_is_adop
         assert f"first is the pi4 {HAND.mac} (serial {HAND.serial}): adopted by hand" in one.said
 
 
-def test_a_board_may_be_adopted_before_it_is_plugged_in(served: Serving) -> None:
+def test_a_board_may_be_adopted_before_it_is_plugged_in_and_has_its_files_at_once(served: Serving) -> None:
     done = pibake(served, "adopt", HAND.serial, "--as", "four-1")
     assert done.returncode == 0, done.stderr
     assert "has asked yet" in done.stderr
     result = played(served.lab, HAND, patience=20)
     assert (result.boots, hostname(result)) == (True, "four-1")
+    seat = served.lab.seat("02:00:00:00:00:61", f"{SUBNET}.61/24")
+    with nfs41.Client(
+        inside(seat.namespace, lambda: socket.create_connection((ADDRESS, 2049), 10)), "four-1"
+    ) as client:
+        client.reclaimed()
+        assert client.names("nodes/four-1/boot") >= {"user-data"}
 
 
 def test_a_file_that_is_being_loaded_goes_on_over_an_adoption(served: Serving) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import socket
 import struct
 import time
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.net.serving import ADDRESS, Ground, Serving, ground, serving
+from tests.net.serving import ADDRESS, NEEDED, Ground, Serving, serving
 from tests.net.walks import boards, played
-from tests.tools.netns import inside, needs_namespaces
+from tests.tools.netns import inside
 
 from pibake.netboot.values import SERVER
 from pibake.probe import MODELS, packet
@@ -25,23 +24,12 @@ from pibake.probe.messages import Board, discover
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [
-    needs_namespaces,
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("dnsmasq", "ganesha.nfsd", "qemu-storage-daemon"))),
-        reason="needs dnsmasq, nfs-ganesha and qemu-storage-daemon",
-    ),
-]
+pytestmark = NEEDED
 PI4, PI5 = boards(["pi4", "pi5"])
 ATTACKER, PLACE = "02:66:66:66:66:66", "192.168.10.66/24"
 FRAMES = 6000
 GROWTH = 48 << 20
 """Bytes by which the server's memory may have grown."""
-
-
-@pytest.fixture(scope="module")
-def on(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return ground(tmp_path_factory.mktemp("ground"))
 
 
 @pytest.fixture(scope="module")

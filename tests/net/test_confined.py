@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import struct
 import time
@@ -11,10 +10,10 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.net.serving import ADDRESS, Ground, Serving, ground, serving
+from tests.net.serving import ADDRESS, NEEDED, Ground, Serving, serving
 from tests.net.walks import boards, played
 from tests.tools import nfs41, wired
-from tests.tools.netns import inside, needs_namespaces
+from tests.tools.netns import inside
 
 from pibake.netboot import pxe
 from pibake.netboot.values import SERVER
@@ -28,20 +27,9 @@ if TYPE_CHECKING:
 
     from tests.net.lab import Seat
 
-pytestmark = [
-    needs_namespaces,
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("dnsmasq", "ganesha.nfsd", "qemu-storage-daemon"))),
-        reason="needs dnsmasq, nfs-ganesha and qemu-storage-daemon",
-    ),
-]
+pytestmark = NEEDED
 PI4, PI3, PI5 = boards(["pi4", "pi3", "pi5"])
 SILENT = 500
-
-
-@pytest.fixture(scope="module")
-def on(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return ground(tmp_path_factory.mktemp("ground"))
 
 
 @pytest.fixture(scope="module")

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
-import pytest
 from bench.crowd import power, seats, strays
 from bench.rack import beside, described, used, whole
-from tests.net.serving import ground, serving
-from tests.tools.netns import needs_namespaces
+from tests.net.serving import NEEDED, ground, serving
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [
-    needs_namespaces,
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("dnsmasq", "ganesha.nfsd"))), reason="needs dnsmasq and nfs-ganesha"
-    ),
-]
+pytestmark = NEEDED
 STRAYS = 1000.0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import sqlite3
@@ -14,9 +13,9 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.net.serving import ADDRESS, Ground, Serving, ground, serving
+from tests.net.serving import ADDRESS, NEEDED, Ground, Serving, serving
 from tests.net.walks import Played, all_played, boards, played, routed
-from tests.tools.netns import inside, needs_namespaces
+from tests.tools.netns import inside
 
 from pibake.netboot.values import PROXY, SERVER
 from pibake.probe import MODELS
@@ -30,23 +29,13 @@ if TYPE_CHECKING:
 
     from pibake.rack.values import Seen, Timeline
 
-pytestmark = [
-    needs_namespaces,
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("dnsmasq", "ganesha.nfsd"))), reason="needs dnsmasq and nfs-ganesha"
-    ),
-]
+pytestmark = NEEDED
 KNOWN = boards(["pi4", "pi3", "pi5"])
 STRANGER = Played("pi3b+", "b8:27:eb:12:34:56", "c7123456", "")
 REPORT = {
     "node": "node11", "stage": "root", "status": "ok", "detail": "", "attempts": 1, "started": 0.1,
     "reached": {"root": 0.1}, "uptime": 0.1, "time": 1790000000,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def on(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return ground(tmp_path_factory.mktemp("ground"))
 
 
 @pytest.fixture(scope="module")

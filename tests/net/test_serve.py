@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.net.lab import BRIDGE
-from tests.net.serving import ADDRESS, SUBNET, Ground, Serving, ground, serving
+from tests.net.serving import ADDRESS, NEEDED, SUBNET, Ground, Serving, serving
 from tests.net.walks import Played, all_played, boards, routed
 from tests.tools import command, nfs41, wired
 from tests.tools.images import tool
-from tests.tools.netns import inside, ip, needs_namespaces
+from tests.tools.netns import inside, ip
 
 from pibake.cache import Cache
 from pibake.errors import PibakeError
@@ -37,13 +36,7 @@ from pibake.serve.service import Service
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [
-    needs_namespaces,
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("dnsmasq", "ganesha.nfsd", "qemu-storage-daemon"))),
-        reason="needs dnsmasq, nfs-ganesha and qemu-storage-daemon",
-    ),
-]
+pytestmark = NEEDED
 KNOWN = {"pi3b+": ("serial",), "cm4": ("serial",), "pi500": ("mac",), "uefi": ("mac",)}
 """What cluster.yaml says of a board; of the others both."""
 MOVED = ("--http-port", "8169", "--nfs-port", "3049", "--nbd-port", "20809")
@@ -61,11 +54,6 @@ def line(board: Played, more: str = "") -> str:
 
 def lines(which: list[Played]) -> list[str]:
     return [line(board, ", root: nbd" if board.model == "pi400" else "") for board in which]
-
-
-@pytest.fixture(scope="module")
-def on(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return ground(tmp_path_factory.mktemp("ground"))
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,9 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.test_boards_docs import filled
 
-from pibake.cli.statusview import MARKS
 from pibake.rack.case import WORDS
 from pibake.rack.rules import RULES
-from pibake.rack.states import STATES, Known, Node, Rack, Stuck
+from pibake.rack.states import MARKS, STATES, Known, Node, Rack, Stuck
 from pibake.rack.values import STAGES, Moment, Seen, Timeline
 from pibake.serve import metrics
 
@@ -20,7 +19,7 @@ SHOWN = {word: word.upper() for word in WORDS}
 
 
 def states() -> str:
-    rows = [f"| `{MARKS[state][0]} {state}` | {meaning} |" for state, meaning in STATES.items()]
+    rows = [f"| `{MARKS[state]} {state}` | {meaning} |" for state, meaning in STATES.items()]
     return "\n".join(["| state | |", "|---|---|", *rows])
 
 

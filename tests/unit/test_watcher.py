@@ -15,11 +15,12 @@ from pibake.boards import BOARDS
 from pibake.netboot.values import Client
 from pibake.probe.models import MODELS, Need
 from pibake.rack import ledger
+from pibake.rack.case import PROBES
 from pibake.rack.values import FAIL, Sighting
 from pibake.serve import watcher
 from pibake.serve.folders import Folders
 from pibake.serve.tftplog import BROKEN, MISSING, SENT, Transfer, transfer
-from pibake.serve.watcher import DISPENSABLE, SLACK, Watcher
+from pibake.serve.watcher import SLACK, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -224,7 +225,7 @@ def test_no_file_that_a_board_needs_is_one_that_it_does_without() -> None:
         name for model in MODELS.values() for part in model.stages for name, need in part.files
         if need in {Need.REQUIRED, Need.EXPECTED}
     }  # fmt: skip
-    assert not needed & DISPENSABLE
+    assert not needed & PROBES
 
 
 def test_the_first_connection_of_a_boot_is_the_kernels(heard: Watcher, clock: Clock) -> None:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pibake.cli.common import age_option, config_option, opened, server_option
+from pibake.cli.common import age_option, config_option, opened, server_option, show_findings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pibake.checkup import Finding
 
-STYLES = {"ok": "green", "warning": "yellow", "wrong": "bold red", "unknown": "dim"}
 WRONG_STATUS = 5
 
 
@@ -57,18 +56,9 @@ def check(
 
 
 def _show(findings: list[Finding], *, everything: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     shown = [finding for finding in findings if everything or finding.status != "ok"]
     if shown:
-        table = Table("", "what", "of", "")
-        for finding in shown:
-            detail = Text(finding.detail)
-            if finding.remedy:
-                detail.append(f"\n{finding.remedy}", "cyan")
-            table.add_row(Text(finding.status, STYLES[finding.status]), finding.what, finding.subject, detail)
-        Console().print(table)
+        rows = [(one.status, one.what, one.subject, one.detail, one.remedy) for one in shown]
+        show_findings("what", "of", rows)
     count = sum(finding.status == "ok" for finding in findings)
     click.echo(f"{count} of {len(findings)} are well")

@@ -15,9 +15,13 @@ import click
 from pibake.errors import PibakeError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pibake.plan import Plan
     from pibake.vault import Vault
 
+STYLES = {"ok": "green", "warning": "yellow", "missing": "bold red", "wrong": "bold red", "unknown": "dim"}
+"""How a finding stands -> how that looks."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 
 config_option = click.option(
@@ -111,6 +115,21 @@ def opened(config: Path | None, age_identity: Path | None, recipients: tuple[str
     decided = plan(configuration.load(source, bases=catalog.names()))
     folder = source.parent / FOLDER
     return Opened(decided, Vault(folder, identity_file=age_identity, recipients=recipients))
+
+
+def show_findings(first: str, second: str, rows: Iterable[tuple[str, str, str, str, str]]) -> None:
+    """Print a table of what was looked at: how it stands, under `first` and `second` what it is, detail and remedy ("" for none)."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("", first, second, "")
+    for status, one, other, said, remedy in rows:
+        detail = Text(said)
+        if remedy:
+            detail.append(f"\n{remedy}", "cyan")
+        table.add_row(Text(status, STYLES[status]), Text(one), Text(other), detail)
+    Console().print(table)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 
+from pibake.cli.common import show_findings
 from pibake.doctor import JOBS
 
 
@@ -33,17 +34,7 @@ def doctor(*, jobs: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        styles = {"ok": "green", "warning": "yellow", "missing": "bold red"}
-        table = Table("", "for", "what", "")
-        for finding in findings:
-            detail = Text(finding.detail)
-            if finding.remedy:
-                detail.append(f"\n{finding.remedy}", "cyan")
-            table.add_row(Text(finding.status, styles[finding.status]), finding.job, finding.name, detail)
-        Console().print(table)
+        rows = [(one.status, one.job, one.name, one.detail, one.remedy) for one in findings]
+        show_findings("for", "what", rows)
     if missing:
         raise click.exceptions.Exit(3)

@@ -10,7 +10,6 @@ from pibake.cli import rack as view
 from pibake.cli.boards import named, strangers
 from pibake.progress import size
 from pibake.rack import states
-from pibake.rack.case import PROBES
 from pibake.rack.status import furthest
 from pibake.rack.values import OK, STAGES, WAIT
 
@@ -25,16 +24,15 @@ if TYPE_CHECKING:
     from pibake.rack.states import Node, Rack
     from pibake.rack.values import Moment, Timeline
 
-MARKS = {
-    states.JOINED: ("✓", "green"),
-    states.UP: ("✓", "green"),
-    states.BOOTING: ("▸", "cyan"),
-    states.STUCK: ("✗", "red"),
-    states.OFF: ("○", "dim"),
-    states.FREE: ("+", "yellow"),
-    states.CARD: ("-", "dim"),
+COLOURS = {
+    states.JOINED: "green",
+    states.UP: "green",
+    states.BOOTING: "cyan",
+    states.STUCK: "red",
+    states.OFF: "dim",
+    states.FREE: "yellow",
+    states.CARD: "dim",
 }
-"""State -> its mark and colour."""
 DONE, UNDER_WAY, WRONG, TO_COME = "●", "◐", "✗", "·"
 WARNINGS = 5
 """The server's last words that are shown."""
@@ -75,8 +73,7 @@ def _row(node: Node, now: float) -> list[Text | str]:
 def _state(node: Node) -> Text:
     from rich.text import Text
 
-    mark, colour = MARKS[node.state]
-    return Text(f"{mark} {node.state}", colour)
+    return Text(f"{states.MARKS[node.state]} {node.state}", COLOURS[node.state])
 
 
 def _track(node: Node) -> Text | str:
@@ -172,8 +169,7 @@ def _detail(moment: Moment) -> str:
     if moment.stage == "tftp":
         rate = f", {size(moment.size / moment.seconds)}/s" if moment.seconds > 0 else ""
         said.insert(0, f"{moment.files} files, {size(moment.size)}{rate}")
-        lacks = moment.missing and moment.missing.rpartition("/")[2] not in PROBES
-        said.append(f"there is no {moment.missing}" if lacks else "")
+        said.append(f"there is no {moment.missing}" if moment.missing else "")
     elif moment.count > 1:
         said.insert(0, f"{moment.count} times")
     return "; ".join(filter(None, said))

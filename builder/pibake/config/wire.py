@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
+from typing import TYPE_CHECKING
 
 from pibake.config.problems import Bad, nearest, show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOTS = ("nfs", "nbd")
 STATES = ("server", "ram")
@@ -18,11 +22,7 @@ _STATE_HINT = "it is server, ram, a label such as LABEL=data, or a disk such as 
 @functools.lru_cache(maxsize=64)
 def root(text: str) -> str:
     """Return how a node gets its root file system."""
-    if text not in ROOTS:
-        raise Bad(
-            f"{show(text)} is not a kind of root file system", nearest(text, ROOTS) or "it is nfs or nbd"
-        )
-    return text
+    return _word(text, ROOTS, "a kind of root file system", "it is nfs or nbd")
 
 
 @functools.lru_cache(maxsize=64)
@@ -38,19 +38,16 @@ def state(text: str) -> str:
 @functools.lru_cache(maxsize=64)
 def dhcp(text: str) -> str:
     """Return what part `pibake serve` takes in DHCP."""
-    if text not in DHCP:
-        hint = "it is proxy, beside a router that gives the addresses, or server"
-        raise Bad(f"{show(text)} is not a part in DHCP", nearest(text, DHCP) or hint)
-    return text
+    return _word(
+        text, DHCP, "a part in DHCP", "it is proxy, beside a router that gives the addresses, or server"
+    )
 
 
 @functools.lru_cache(maxsize=64)
 def adopt(text: str) -> str:
     """Return who says which board a node is that has neither `mac` nor `serial`."""
-    if text not in ADOPT:
-        hint = "it is hand, by `pibake adopt`, or auto, in the order in which boards appear"
-        raise Bad(f"{show(text)} is not a way to adopt boards", nearest(text, ADOPT) or hint)
-    return text
+    hint = "it is hand, by `pibake adopt`, or auto, in the order in which boards appear"
+    return _word(text, ADOPT, "a way to adopt boards", hint)
 
 
 @functools.lru_cache(maxsize=64)
@@ -70,4 +67,10 @@ def interface(text: str) -> str:
     """Return the name of a network interface (Linux, include/uapi/linux/if.h: 15 bytes, no `/` and no space)."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", text) or text in {".", ".."}:
         raise Bad(f"{show(text)} is not the name of a network interface", "`ip link` lists them")
+    return text
+
+
+def _word(text: str, words: Sequence[str], what: str, hint: str) -> str:
+    if text not in words:
+        raise Bad(f"{show(text)} is not {what}", nearest(text, words) or hint)
     return text

@@ -29,8 +29,8 @@ TRANSFERS = 2000
 """TFTP transfers at a time: of a request beyond, nothing is heard. A board that asked twice leaves one behind for two minutes."""
 FILES = 2 * TRANSFERS + 96
 """What dnsmasq may have open: a socket and a file for each."""
-LENT = "2m"
-"""How long a board has an address: another one in its place is not given it before. 2 minutes are dnsmasq's least."""
+LENT = 120
+"""Seconds for which a board has an address: another one in its place is not given it before. dnsmasq takes no fewer."""
 HOSTS = "dnsmasq.hosts"
 """The name of the file with nodes by MAC address."""
 
@@ -101,7 +101,7 @@ def hosts(site: Site, clients: Sequence[Client]) -> str:
     for node in map(_node, clients):
         # a line with a tag comes before one without, whatever MAC address that has
         tag = f"tag:serial-{node.tag}," if node.pinned else ""
-        given = node.address if site.dhcp == SERVER else LENT
+        given = node.address if site.dhcp == SERVER else str(LENT)
         lines += [f"{known},{tag}{given}" for known in node.hardware]
         if tag:
             lines.append(f"*:*:*:*:*:*,{tag}ignore")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake.boards import BOARDS
+from pibake.probe.models import MODELS, Need
 from pibake.rack.values import OK, STAGES, WAIT
 
 if TYPE_CHECKING:
@@ -34,11 +35,17 @@ LIMITS = {
     "install": 900.0, "join": 600.0, "ready": 300.0, "scrubbed": 300.0,
 }  # fmt: skip
 """Stage -> seconds for which it may wait, or be waited for."""
-PROBES = (
-    "autoboot.txt", "bootcfg.txt", "bootsig.bin", "dt-blob.bin", "overlay_map.dtb", "pieeprom.sig", "pieeprom.upd",
-    "recover4.elf", "recovery.bin", "recovery.elf", "revocations.efi", "tryboot.txt", "vl805.bin", "vl805.sig",
-)  # fmt: skip
-"""Files that boards ask for, and do without (docs/probe.md, docs/netboot-firmware.md)."""
+PROBES = {
+    *(
+        name
+        for model in MODELS.values()
+        for stage in model.stages
+        for name, need in stage.files
+        if need in {Need.OPTIONAL, Need.ABSENT}
+    ),
+    "overlay_map.dtb", "pieeprom.upd", "recovery.bin", "revocations.efi", "tryboot.txt", "vl805.bin",
+}  # fmt: skip
+"""Files that boards ask for, and do without (docs/probe.md, docs/netboot-firmware.md); that one is not there is no news."""
 WORDS = ("node", "address", "board", "count", "files", "missing", "rate", "detail", "before", "minutes")
 """What `Case.words` has."""
 
@@ -99,7 +106,7 @@ class Case:
         """Tell whether it stays after a file that is not there, with this ending, and that it needs."""
         name = self.at.missing.rpartition("/")[2].lower()
         stays = self.stopped or self.asked >= ROUNDS
-        return bool(name) and stays and name.endswith(ending) and name not in PROBES
+        return bool(name) and stays and name.endswith(ending)
 
     def words(self) -> dict[str, str]:
         """Return what stands for the {words} of causes and remedies."""

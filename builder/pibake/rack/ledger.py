@@ -11,14 +11,14 @@ import os
 import sqlite3
 import threading
 from contextlib import closing
-from dataclasses import astuple, fields, replace
+from dataclasses import asdict, astuple, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pibake.errors import PibakeError
 from pibake.rack.values import STAGES, Moment, Seen, Sighting, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 T = TypeVar("T", Seen, Moment)
@@ -121,8 +121,7 @@ class Ledger:
             )
             others = tuple(one for one in present.moments if one.stage != stage)
             # stages that a report tells of afterwards stand where they belong
-            ordered = sorted((*others, moment), key=lambda one: (one.began, STAGES.index(one.stage)))
-            self._boots[subject] = replace(present, moments=tuple(ordered))
+            self._boots[subject] = replace(present, moments=_ordered((*others, moment)))
             self._new_moments[subject, present.boot, stage] = moment
             self.changes += 1
             return moment
@@ -150,6 +149,12 @@ class Ledger:
         """Return the present boot of every subject."""
         with self._lock:
             return {name: boot for name, boot in self._boots.items() if boot.moments}
+
+    def timeline(self, subject: str) -> Timeline | None:
+        """Return the present boot of a subject; None if it was not heard of."""
+        with self._lock:
+            present = self._boots.get(subject)
+            return present if present and present.moments else None
 
     def flush(self) -> None:
         """Put what is new on the disk.
@@ -211,6 +216,10 @@ def history(path: Path, subject: str) -> list[Timeline]:
         raise _damaged(path, error) from error
 
 
+def _ordered(moments: Iterable[Moment]) -> tuple[Moment, ...]:
+    return tuple(sorted(moments, key=lambda one: (one.began, STAGES.index(one.stage))))
+
+
 def _over(present: Timeline, time: float) -> bool:
     """Tell whether a boot has come so far, or was silent for so long, that a question for an address is of another one."""
     reached = max(STAGES.index(one.stage) for one in present.moments)
@@ -233,7 +242,11 @@ def _write(
         gone = [(mac,) for mac, seen in boards.items() if seen is None]
         base.executemany("DELETE FROM boards WHERE mac = ?", gone)
         base.executemany("DELETE FROM moments WHERE subject = ?", gone)
-        rows = [astuple(replace(seen, boards=",".join(seen.boards))) for seen in boards.values() if seen]  # type: ignore[arg-type]
+        rows = [
+            tuple(({**asdict(seen), "boards": ",".join(seen.boards)}).values())
+            for seen in boards.values()
+            if seen
+        ]
         base.executemany(_insert("boards", [one.name for one in fields(Seen)]), rows)
         entries = [(subject, boot, *astuple(moment)) for (subject, boot, _), moment in moments.items()]
         base.executemany(
@@ -245,7 +258,7 @@ def _write(
 
 
 def _insert(table: str, names: list[str]) -> str:
-    return f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+    return f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608 - both are ours
 
 
 def _boards(base: sqlite3.Connection) -> list[Seen]:
@@ -257,7 +270,7 @@ def _boards(base: sqlite3.Connection) -> list[Seen]:
 
 def _rows(base: sqlite3.Connection, kind: type[T], table: str) -> list[T]:
     names = ", ".join(one.name for one in fields(kind))
-    return [kind(*row) for row in base.execute(f"SELECT {names} FROM {table}")]  # noqa: S608
+    return [kind(*row) for row in base.execute(f"SELECT {names} FROM {table}")]  # noqa: S608 - both are ours
 
 
 def _present(base: sqlite3.Connection) -> list[Timeline]:
@@ -269,13 +282,10 @@ def _present(base: sqlite3.Connection) -> list[Timeline]:
 def _timelines(base: sqlite3.Connection, which: str, values: tuple[str, ...]) -> list[Timeline]:
     names = ", ".join(one.name for one in fields(Moment))
     found: dict[tuple[str, int], list[Moment]] = {}
-    query = f"SELECT subject, boot, {names} FROM moments {which} ORDER BY subject, boot, began"  # noqa: S608
+    query = f"SELECT subject, boot, {names} FROM moments {which} ORDER BY subject, boot"  # noqa: S608 - all of it is ours
     for subject, boot, *row in base.execute(query, values):
         found.setdefault((subject, boot), []).append(Moment(*row))
-    return [
-        Timeline(subject, boot, tuple(sorted(moments, key=lambda one: (one.began, STAGES.index(one.stage)))))
-        for (subject, boot), moments in found.items()
-    ]
+    return [Timeline(subject, boot, _ordered(moments)) for (subject, boot), moments in found.items()]
 
 
 def _damaged(path: Path, error: sqlite3.Error) -> PibakeError:

@@ -21,6 +21,8 @@ STATES = {
     CARD: "boots from a card only",
 }
 """How a node stands -> what that means."""
+MARKS = {JOINED: "✓", UP: "✓", BOOTING: "▸", STUCK: "✗", OFF: "○", FREE: "+", CARD: "-"}
+"""How that looks where there are no colours."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pibake.rack.case import Case
 from pibake.rack.rules import RULES
 from pibake.rack.states import Stuck
-from pibake.rack.values import STAGES, WIRE
+from pibake.rack.values import LOADING, STAGES
 
 if TYPE_CHECKING:
     from pibake.rack.states import Known
@@ -24,7 +24,7 @@ def stuck(known: Known, timeline: Timeline | None, now: float) -> Stuck | None:
     at = max(timeline.moments, key=lambda one: STAGES.index(one.stage))
     case = Case(known, timeline, at, now)
     # what comes before the kernel has no end that anybody tells of
-    due = case.pending if at.stage not in WIRE[:2] else at.stage
+    due = case.pending if at.stage not in LOADING else at.stage
     for rule in RULES:
         if (
             rule.at == due

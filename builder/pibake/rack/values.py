@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-WIRE = ("dhcp", "tftp", "kernel", "root", "cloud-init")
+LOADING = ("dhcp", "tftp")
+"""What a board goes through before a kernel runs."""
+WIRE = (*LOADING, "kernel", "root", "cloud-init")
 """What a board goes through before its own programs tell of it: heard on the wire, but for the last two, which it says."""
 OWN = ("network", "clock", "endpoint", "install", "join", "ready", "scrubbed")
 """What `pibake-join` goes through on the node (overlays/node/usr/local/lib/pibake/join)."""
 STAGES = WIRE + OWN
+TOLD = STAGES[STAGES.index("root") :]
+"""The stages that a node itself tells of; the others are heard."""
 
 OK, WAIT, FAIL = "ok", "wait", "failed"
 """How a stage stands: done, under way, or wrong and tried again; in the words of `pibake-join`."""

@@ -6,13 +6,13 @@ Sources: packet(7); Linux, Documentation/networking/filter.rst (what a filter is
 from __future__ import annotations
 
 import socket
-import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from pibake.netboot.values import DHCP_PORT, TFTP_PORT
 from pibake.probe.wire import attach
 from pibake.rack.sighting import connection, sighting
+from pibake.serve.background import Background
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ LENGTH = 1024
 """Bytes of a frame that are looked at."""
 
 
-class Ear:
+class Ear(Background):
     """Listens while its block is entered, in a thread.
 
     Args:
@@ -51,21 +51,12 @@ class Ear:
         on_connection: Callable[[str, int], None],
         say: Callable[[str], None],
     ) -> None:
+        super().__init__()
         self._site = site
         self._on_sighting = on_sighting
         self._on_connection = on_connection
         self._say = say
         self._deaf = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -10,16 +10,17 @@ Sources: raspberrypi/firmware#934; dnsmasq 2.90, src/dnsmasq.c, delay_dhcp.
 from __future__ import annotations
 
 import heapq
-import threading
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from pibake.errors import PibakeError
 from pibake.netboot import pxe
+from pibake.netboot.dnsmasq import LENT
 from pibake.netboot.values import DHCP_PORT, SERVER
 from pibake.probe import packet
 from pibake.probe.packet import ANY, DISCOVER, OFFER, Message
 from pibake.probe.wire import hardware_address, listening
+from pibake.serve.background import Background
 
 if TYPE_CHECKING:
     import socket
@@ -34,14 +35,12 @@ LOOK = 0.2
 AGAIN = 2.0
 """Seconds until an interface that failed is tried again."""
 BROADCAST = 0x8000
-LEASE = 120
-"""Seconds; `netboot.dnsmasq.LENT`, so that both say the same."""
 PXE = b"PXEClient"
 IDENTITY = bytes((97, len(pxe.BOOT_ROM))) + pxe.BOOT_ROM
 """Option 97 as it stands in a message of the boot ROM's."""
 
 
-class Late:
+class Late(Background):
     """Hears boot ROMs and answers each after `DELAY`, while its block is entered; one thread, however many boards.
 
     Args:
@@ -51,25 +50,16 @@ class Late:
     """
 
     def __init__(self, site: Site, clients: Sequence[Client], say: Callable[[str], None]) -> None:
+        super().__init__()
         self._site = site
         self._say = say
         self._known = _known(clients)
         self._waiting: dict[bytes, Message] = {}
         self._due: list[tuple[float, bytes]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="late", daemon=True)
 
     def update(self, clients: Sequence[Client]) -> None:
         """Go on with these nodes."""
         self._known = _known(clients)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         said = ""
@@ -141,7 +131,7 @@ def offer(site: Site, client: Client, asked: Message) -> Message:
         return Message(2, asked.xid, asked.mac, options, ANY, server, flags=BROADCAST)
     network = site.address.network
     options = (
-        (53, bytes((OFFER,))), (54, server.packed), (51, LEASE.to_bytes(4, "big")), (1, network.netmask.packed),
+        (53, bytes((OFFER,))), (54, server.packed), (51, LENT.to_bytes(4, "big")), (1, network.netmask.packed),
         (28, network.broadcast_address.packed), (66, str(server).encode()), *identity, *boot,
     )  # fmt: skip
     return Message(2, asked.xid, asked.mac, options, client.address, server, flags=asked.flags & BROADCAST)

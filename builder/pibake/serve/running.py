@@ -64,10 +64,11 @@ class Running:
         Raises:
             PibakeError: an engine does not start with it.
         """
+        # first: what Ganesha opens for a node that is new is asked of these
+        self.files.boots, self.files.key = served.boots, served.key
         self.supervisor.update(engines(served, self.folders))
         self.plan, self.served = plan, served
         self.known = status.known(plan, served.adopted)
-        self.files.boots, self.files.key = served.boots, served.key
         self.late.update(served.clients)
         self.watcher.update(served.clients)
         self.adoption.plan = plan

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake.boards import BOARDS
-from pibake.rack.states import JOINED, STATES, UP
+from pibake.rack.states import JOINED, MARKS, STATES, UP
 from pibake.rack.values import STAGES
 from pibake.resources import render
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pibake.rack.states import Node, Rack, Stuck
     from pibake.rack.values import Moment, Timeline
 
-GLYPHS = {"joined": "✓", "up": "✓", "booting": "▸", "stuck": "✗", "off": "○", "free": "+", "card": "-"}
-"""How a state looks where there are no colours; as in `pibake status`."""
 ORDER = ("stuck", "booting", "joined", "up", "off", "free", "card")
 CLIP = 240
 """Characters of a text from a board that are shown."""
@@ -141,7 +139,7 @@ def _bars(timeline: Timeline) -> list[Bar]:
 
 def _render(name: str, **values: object) -> str:
     return render(
-        f"netboot/page/{name}.html.j2", **values, states=STATES, stages=STAGES, glyphs=GLYPHS, width=WIDTH, boards=BOARDS,
+        f"netboot/page/{name}.html.j2", **values, states=STATES, stages=STAGES, glyphs=MARKS, width=WIDTH, boards=BOARDS,
         clean=clean, age=age, clock=_clock, many=many, says=says,
     )  # fmt: skip
 

@@ -7,19 +7,21 @@ import time
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from pibake.probe.models import MODELS, Need
 from pibake.rack import ledger
 from pibake.rack.case import PROBES
 from pibake.rack.ledger import Ledger
-from pibake.rack.values import OWN
+from pibake.rack.sighting import PATH_LENGTH, printable
+from pibake.rack.values import LOADING, TOLD
+from pibake.serve.background import Background
 from pibake.serve.tftplog import MISSING, SENT, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pibake.netboot.values import Client
+    from pibake.progress import Progress
     from pibake.rack.values import Seen, Sighting
     from pibake.serve.folders import Folders
     from pibake.serve.keeper import State
@@ -31,25 +33,13 @@ WORDS = 50
 """Sentences of the server's that are kept."""
 ADDRESSES = 4096
 """Boards under way whose addresses are remembered; whoever can send packets can make some up."""
-DISPENSABLE = {
-    name
-    for model in MODELS.values()
-    for stage in model.stages
-    for name, need in stage.files
-    if need in {Need.OPTIONAL, Need.ABSENT}
-}.union(PROBES)
-"""Names of files that boards ask for, and do without."""
-LOADING = ("dhcp", "tftp")
-"""The stages before a kernel runs."""
-TOLD = ("root", "cloud-init", *OWN)
-"""The stages that a node itself tells of; others are heard on the wire."""
 SLACK = 5.0
 """Seconds by which the times of one boot may differ: those of reports are whole, and clocks are set. No board boots as fast."""
 OPEN = 8
 """Requests of one board that have no end yet; a board loads one file at a time, and gives some up."""
 
 
-class Watcher:
+class Watcher(Background):
     """Writes the ledger while its block is entered; its methods are called from many threads.
 
     `engines` is asked what they do, and `on_board` told of each board that asks for an address.
@@ -60,6 +50,7 @@ class Watcher:
     """
 
     def __init__(self, folders: Folders, say: Callable[[str], None]) -> None:
+        super().__init__()
         self.ledger = Ledger(folders.root / ledger.NAME)
         self.engines: Callable[[], Sequence[State]] = tuple
         self.on_board: Callable[[Seen], None] = lambda _: None
@@ -71,16 +62,6 @@ class Watcher:
         self._serials: dict[str, str] = {}
         self._addresses: dict[str, str] = {}
         self._under_way: dict[str, _UnderWay] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="watcher", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def update(self, clients: Iterable[Client]) -> None:
         """Go on with these nodes."""
@@ -116,7 +97,7 @@ class Watcher:
         hostname = self._addresses.get(address)
         if hostname is None:
             return
-        present = self.ledger.timelines().get(hostname)
+        present = self.ledger.timeline(hostname)
         if present is None or all(one.stage in LOADING for one in present.moments):
             self.ledger.note(hostname, "kernel", time.time())
 
@@ -125,7 +106,7 @@ class Watcher:
         now = time.time()
         kernel = now - min(max(report["uptime"], 0.0), now)
         self._begun(hostname, kernel)
-        present = self.ledger.timelines().get(hostname)
+        present = self.ledger.timeline(hostname)
         for stage, reached in report["reached"].items():
             if stage in TOLD and stage != report["stage"] and not (present and present.stage(stage)):
                 self.ledger.note(hostname, stage, min(kernel + max(reached, 0.0), now))
@@ -149,7 +130,7 @@ class Watcher:
 
     def _begun(self, hostname: str, kernel: float) -> None:
         """Begin another boot if the kernel has started after the last one had come to its own: nobody heard it ask."""
-        present = self.ledger.timelines().get(hostname)
+        present = self.ledger.timeline(hostname)
         if present and any(
             one.stage not in LOADING and one.began < kernel - SLACK for one in present.moments
         ):
@@ -169,13 +150,13 @@ class Watcher:
             size, seconds = self._size(ended.path), max(now - began, 0.0) if began else 0.0
             # whatever was not there, the board went on without it
             self.ledger.note(subject, "tftp", now, files=1, size=size, seconds=seconds, missing="")
-        elif ended.end == MISSING and name.lower() not in DISPENSABLE:
+        elif ended.end == MISSING and name.lower() not in PROBES:
             self.ledger.note(subject, "tftp", now, missing=self._shown(ended.path))
 
     def _shown(self, path: str) -> str:
         """Return a path as a board has asked for it, without where it is on this server."""
         shown = path.removeprefix(f"{self._tftp}/")
-        return "".join(char for char in shown if char.isascii() and char.isprintable())[:200]
+        return printable(shown.encode("ascii", "ignore"), PATH_LENGTH)
 
     def _size(self, path: str) -> int:
         """Return the bytes of a file that was sent."""
@@ -185,7 +166,7 @@ class Watcher:
         except (OSError, ValueError):
             return 0
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         """Put what is new on the disk now and then; one that is full costs the history, not the wire."""
         trouble = False
         while True:
@@ -233,7 +214,7 @@ class _UnderWay:
 class Noted:
     """A `Progress` that also keeps what it says."""
 
-    def __init__(self, progress: Any, watcher: Watcher) -> None:
+    def __init__(self, progress: Progress, watcher: Watcher) -> None:
         self.task = progress.task
         self._progress = progress
         self._watcher = watcher
