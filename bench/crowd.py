@@ -107,19 +107,18 @@ def seats(models: Sequence[str], subnet: str) -> list[Seat]:
     return found
 
 
-def power(server: str, which: Sequence[Seat], limit: float | None = None) -> list[Ended]:
+def power(server: str, which: Sequence[Seat]) -> list[Ended]:
     """Switch boards on together at the bridge of a network namespace; return when the last one has ended.
 
     Args:
         server: the namespace.
         which: the boards.
-        limit: seconds a file may take, if not as long as for a real board.
     """
     context = multiprocessing.get_context("spawn")
     ready, on, ended = context.Semaphore(0), context.Event(), context.Queue()
     shares = [which[n::WORKERS] for n in range(min(WORKERS, len(which)))]
     workers = [
-        context.Process(target=_work, args=(server, share, limit, _Ends(ready, on, ended)), daemon=True)
+        context.Process(target=_work, args=(server, share, _Ends(ready, on, ended)), daemon=True)
         for share in shares
     ]
     for worker in workers:
@@ -145,7 +144,7 @@ def _isolate(server: str) -> None:
     run(["ip", "-n", server, "-batch", "-"], stdin="".join(lines).encode())
 
 
-def _work(server: str, share: Sequence[Seat], limit: float | None, ends: _Ends) -> None:
+def _work(server: str, share: Sequence[Seat], ends: _Ends) -> None:
     """Play a process's share of the boards; one thread hears of the power for all."""
     powers = threading.Event()
     began = [0.0]
@@ -157,7 +156,7 @@ def _work(server: str, share: Sequence[Seat], limit: float | None, ends: _Ends) 
             plugged.set()
             ends.ready.release()
             powers.wait()
-            return play(seat.model, interface, mac=seat.mac, serial=seat.serial, limit=limit)
+            return play(seat.model, interface, mac=seat.mac, serial=seat.serial)
 
         try:
             enter(server)

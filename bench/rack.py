@@ -45,8 +45,6 @@ STRAYS = 1000.0
 """DISCOVERs a second of boards that nobody knows."""
 READY = 120.0
 """Seconds in which hundreds of nodes are got ready."""
-LIMIT = 30.0
-"""Seconds a file may take, as for an EEPROM (TFTP_FILE_TIMEOUT)."""
 TICKS = os.sysconf("SC_CLK_TCK")
 SIZE = 16 << 20
 PEER_PORT = 6969
@@ -124,7 +122,7 @@ def racked(name: str, models: Sequence[str], on: Ground, folder: Path, *, rate: 
         ready = one.start(limit=READY)
         before = used(one)
         with strays(one.lab.server, rate) if rate else nullcontext():
-            ended = power(one.lab.server, which, LIMIT)
+            ended = power(one.lab.server, which)
         after = used(one)
         uses = {key: Use(use.cpu - before[key].cpu, use.peak) for key, use in after.items() if key in before}
         lost = inside(one.lab.server, lambda: (dropped(DHCP_PORT), dropped(TFTP_PORT)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pibake.errors import PibakeError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pibake.probe.asking import Lease
-    from pibake.probe.models import Model, Stage
     from pibake.probe.values import Step
 
 SERIAL, MAC = "serial", "mac"
@@ -47,7 +46,6 @@ def play(
     folder: Path | None = None,
     prefix: str = SERIAL,
     patience: float | None = None,
-    limit: float | None = None,
     on_step: Callable[[Step], None] = lambda _: None,
 ) -> Result:
     """Boot a board from the wire, up to the point where it would start a kernel.
@@ -61,7 +59,6 @@ def play(
         folder: where to keep what it loaded, under the paths it asked for.
         prefix: `SERIAL` or `MAC`: which folder its EEPROM is set to look in.
         patience: seconds to wait for DHCP, if the board would wait longer.
-        limit: seconds a file may take, where the machine that plays is slower than the board.
         on_step: takes each step as it happens.
 
     Raises:
@@ -80,7 +77,7 @@ def play(
     lease: Lease | None = None
     loading: Loading | None = None
     with wire.powered(interface):
-        for stage in _stages(kind, limit):
+        for stage in kind.stages:
             with wire.Wire(interface, board.mac) as raw:
                 lease = ask(raw, board, stage.asking, patience, run.note)
             if lease is None:
@@ -91,12 +88,6 @@ def play(
             if not loading.run():
                 break
     return _result(model, board, run, lease, loading)
-
-
-def _stages(kind: Model, limit: float | None) -> tuple[Stage, ...]:
-    if limit is None:
-        return kind.stages
-    return tuple(replace(stage, transfer=replace(stage.transfer, limit=limit)) for stage in kind.stages)
 
 
 def _result(model: str, board: Board, run: _Run, lease: Lease | None, loading: Loading | None) -> Result:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pibake.fsys import delete, load, store
 from pibake.image import qcow2
@@ -18,7 +17,7 @@ from pibake.serve import secrets
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pibake.netboot.values import Client, Site
@@ -100,13 +99,7 @@ def place_disk(client: Client, composed: Composed, golden: Golden, folders: Fold
 
 
 def _record(folder: Path, root: str, own: Own) -> None:
-    note(folder / RECORD, {**load(folder / RECORD), root: vars(own)})
-
-
-def note(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file, unless that is what it says already."""
-    if load(path) != json.loads(json.dumps(value)):
-        store(path, value)
+    store(folder / RECORD, {**load(folder / RECORD), root: vars(own)})
 
 
 def offer(client: Client, seed: Seed, golden: Golden, site: Site, folders: Folders) -> Tree:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pibake import nodes, vault
 from pibake.errors import FetchError, PibakeError, about
-from pibake.fsys import delete
+from pibake.fsys import delete, store
 from pibake.netboot import grub
 from pibake.rack import binding
 from pibake.serve import golden as goldens
@@ -247,7 +247,7 @@ class _Placing:
     def describe(self, node: NodePlan, golden: Golden, seed: Seed, epoch: int) -> None:
         """Note what has gone into a node; a disk keeps the seed it was made with."""
         manifest = nodes.described(node, golden.on, seed, epoch, self.job)
-        own.note(self.folders.node(node.hostname) / own.MANIFEST, manifest)
+        store(self.folders.node(node.hostname) / own.MANIFEST, manifest)
 
     def golden(self, root: str, before: Own | None, on: Ground) -> Golden:
         """Return the golden image a node's own files lie over, or the newest if it has none yet."""
