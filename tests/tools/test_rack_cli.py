@@ -254,7 +254,7 @@ def test_watching_through_a_pipe_prints_a_line_for_each_change(served: Path) -> 
 
 
 def test_watching_on_a_terminal_draws_the_table_until_ctrl_c(served: Path) -> None:
-    watch = f"env --default-signal=INT {sys.executable} -m pibake status --watch"
+    watch = f"exec env --default-signal=INT {sys.executable} -m pibake status --watch"
     argv = ["script", "-qec", watch, "/dev/null"]
     with subprocess.Popen(
         argv, cwd=served, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
