@@ -31,7 +31,7 @@ class Engine:
         environment: variables added to the clean environment.
         configuration: what its files say, or a digest of it: it is reloaded when this differs.
         fixed: what those of its files say that it reads only when it starts: it is restarted when this differs.
-        patience: for how many seconds it may start.
+        patience: for how many seconds it may start: 500 exports on a busy Raspberry Pi take a while.
         handles: the Unix socket at which it asks whether it may open a file by a handle (`serve.handles`); None lets it.
     """
 
@@ -44,7 +44,7 @@ class Engine:
     environment: Mapping[str, str] = field(default_factory=dict)
     configuration: str = ""
     fixed: str = ""
-    patience: float = 10.0
+    patience: float = 60.0
     handles: Path | None = None
 
     @property
