@@ -14,7 +14,7 @@ PACKAGE = Path(resources.__file__).parent
 LAYERS = (
     ("errors", "secret"),
     ("log", "run", "resources", "template", "tree", "progress", "fsys"),
-    ("config", "catalog", "proof", "space", "lock", "system", "boards"),
+    ("config", "catalog", "offers", "proof", "space", "lock", "system", "boards"),
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported", "netboot"),
     ("accel", "share", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pibake.config.overlays import Item
+    from pibake.plan.addons import Addon
     from pibake.plan.fleet import Fleet
     from pibake.plan.membership import Kubernetes, Membership
     from pibake.secret import Secret
@@ -205,6 +206,7 @@ class Plan:
     folder: Path | None = None
     subnet: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
     netboot: Netboot = Netboot()
+    addons: tuple[Addon, ...] = ()
 
     def node(self, name: str) -> NodePlan:
         """Return a node by its short or full name."""
