@@ -55,7 +55,7 @@ def grounds(plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progr
     """
     templates.check(nodes)
     if plan.addons:
-        from pibake.kube import addons, review  # noqa: PLC0415 - half a second that only add-ons should cost
+        from pibake.kube import addons, review  # noqa: PLC0415 - a tenth of a second that only add-ons should cost
 
         for doubt in review.check(plan, addons.render(plan)):
             progress.say(f"warning: {doubt}")
