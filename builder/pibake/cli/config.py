@@ -137,22 +137,14 @@ def _show(decided: Plan) -> None:
 
 def _source(addon: Addon) -> str:
     """Return what an add-on is made from, in a few words."""
-    if addon.chart:
-        chart = addon.chart
-        return (
-            f": chart {chart.file}"
-            if chart.file
-            else f" {chart.version}: {chart.repo.rstrip('/')}/{chart.name}"
-        )
+    chart, remote = addon.chart, addon.remote
+    if chart:
+        return f": {chart.file}" if chart.file else f" {chart.version}: {chart.repo.rstrip('/')}/{chart.name}"
     if addon.kustomization:
-        return f": kustomization {addon.kustomization}"
+        return f": {addon.kustomization}"
     if addon.manifests:
         return f": {', '.join(map(str, addon.manifests))}"
-    return (
-        f" {addon.entry.manifest.version}: {addon.entry.manifest.url}"
-        if addon.entry and addon.entry.manifest
-        else ""
-    )
+    return f" {remote.version}: {remote.url}" if remote else ""
 
 
 def _row(node: NodePlan) -> dict[str, str]:
