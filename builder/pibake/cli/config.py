@@ -16,7 +16,7 @@ from pibake.plan import part_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibake.plan import NodePlan, Plan
+    from pibake.plan import Addon, NodePlan, Plan
 
 
 @click.command(
@@ -81,6 +81,9 @@ def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> N
         click.echo(json.dumps(decided.to_json(), indent=2, ensure_ascii=False))
     else:
         _show(decided)
+    for addon in decided.addons:
+        if addon.warning:
+            click.echo(f"{click.style('warning:', fg='yellow')} {addon.warning}", err=True)
 
 
 @click.command(
@@ -116,6 +119,8 @@ def _show(decided: Plan) -> None:
     )
     if shared := decided.kubernetes:
         click.echo(f"kubernetes {shared.distribution} {shared.version}, API server {shared.url}")
+    for addon in decided.addons:
+        click.echo(f"add-on {addon.name}{_source(addon)}")
     for user in users:
         click.echo(f"user {user.name}: {_login(user.ssh_keys, locked=not user.password_hash)}")
     click.echo()
@@ -133,6 +138,18 @@ def _show(decided: Plan) -> None:
             "  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip() for row in rows
         )
     )
+
+
+def _source(addon: Addon) -> str:
+    """Return what an add-on is made from, in a few words."""
+    chart, remote = addon.chart, addon.remote
+    if chart:
+        return f": {chart.file}" if chart.file else f" {chart.version}: {chart.repo.rstrip('/')}/{chart.name}"
+    if addon.kustomization:
+        return f": {addon.kustomization}"
+    if addon.manifests:
+        return f": {', '.join(map(str, addon.manifests))}"
+    return f" {remote.version}: {remote.url}" if remote else ""
 
 
 def _row(node: NodePlan) -> dict[str, str]:
