@@ -84,6 +84,10 @@ def test_the_api_server_takes_every_object_of_every_add_on(
     defined: Lab, tmp_path: Path, name: str, distribution: str, options: str
 ) -> None:
     every = [thing for _, thing in rendered(name, distribution, options, tmp_path).objects]
+    if not every:
+        entry = offers.entry(name)
+        assert entry.manifest or (entry.k3s.bundled and distribution == "k3s"), "it comes to nothing"
+        return
     # a dry run makes none, and refuses what stands in one that there is not
     spaces = [thing for thing in every if thing["kind"] == "Namespace"]
     if spaces:
