@@ -6,6 +6,7 @@ import gzip
 import io
 import re
 import tarfile
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -54,15 +55,18 @@ def described(data: bytes, source: str) -> dict[str, Any]:
     Raises:
         PibakeError: `source` is no chart.
     """
+    text = None
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-            for member in archive:
+            for member in archive:  # to the end, which one that was cut short does not have
                 if member.isfile() and member.name.removeprefix("./").split("/")[1:] == ["Chart.yaml"]:
                     reader = archive.extractfile(member)
-                    return _facts(reader.read(SMALL) if reader else b"", source)
-    except (tarfile.TarError, EOFError, OSError) as error:
+                    text = reader.read(SMALL) if reader else None
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise PibakeError(f"{source} is no chart: {error}", NO_CHART) from error
-    raise PibakeError(f"{source} is no chart: no NAME/Chart.yaml is in it", NO_CHART)
+    if text is None:
+        raise PibakeError(f"{source} is no chart: no NAME/Chart.yaml is in it", NO_CHART)
+    return _facts(text, source)
 
 
 def _facts(text: bytes, source: str) -> dict[str, Any]:
