@@ -11,7 +11,7 @@ import yaml
 
 from pibake import config
 from pibake.boards import BOARDS
-from pibake.config import check, model
+from pibake.config import check, model, problems
 
 PAGE = Path(__file__).parents[2] / "docs/cluster-yaml.md"
 EXAMPLE = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
@@ -27,7 +27,7 @@ def table(names: str) -> str:
             if key in shared:
                 continue
             needed = "required" if field.is_required() else ""
-            example = f"`{check._flow(field.examples[0])}`" if field.examples else ""
+            example = f"`{problems.flow(field.examples[0])}`" if field.examples else ""
             rows.append(f"| `{key}` | {needed} | {field.description} | {example} |")
     return "\n".join(rows)
 

@@ -13,7 +13,7 @@ from pibake import resources
 PACKAGE = Path(resources.__file__).parent
 LAYERS = (
     ("errors", "secret"),
-    ("log", "run", "resources", "template", "tree", "progress", "fsys"),
+    ("log", "run", "resources", "template", "kubeyaml", "tree", "progress", "fsys"),
     ("config", "catalog", "offers", "proof", "space", "lock", "system", "boards"),
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported", "netboot"),

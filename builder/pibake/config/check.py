@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from pibake.config import accounts, leaves, model, radio
-from pibake.config.problems import Loc, Problem, listing, nearest
+from pibake.config.problems import Loc, Problem, flow, listing, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,8 @@ OWNERS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "users.*.ssh_keys.*": ("an SSH key", (model.KeyFile, model.KeyAt)),
     "defaults.base": ("a base", (model.FileBase, model.UrlBase)),
     "nodes.*.base": ("a base", (model.FileBase, model.UrlBase)),
+    "addons.*": ("an add-on of your own", (model.OwnAddon,)),
+    "addons.*.chart": ("a chart", (model.RepoChart, model.FileChart)),
 }
 """Place of a mapping -> what to call it, and the models it may be."""
 
@@ -48,6 +50,7 @@ LISTS = {
     "dns",
     "groups",
     "hooks",
+    "images",
     "nodes",
     "overlays",
     "packages",
@@ -62,18 +65,39 @@ LISTS = {
 def read(data: Any) -> tuple[model.ClusterFile | None, list[Problem]]:
     """Return the typed file, or every problem of its shape and its single values."""
     try:
-        typed, errors = model.ClusterFile.model_validate(data), []
+        typed, problems = model.ClusterFile.model_validate(data), []
     except ValidationError as error:
-        typed, errors = None, error.errors(include_url=False, include_input=False)
-    problems = [problem for detail in errors for problem in _problems(data, dict(detail))]
+        typed, problems = None, _all(data, error)
     told = {problem.loc for problem in problems}
     return typed, [*problems, *(_empty(loc) for loc in _empties(data, ()) if loc not in told)]
 
 
+def own_addon(data: Any, name: str) -> tuple[model.OwnAddon | None, list[Problem]]:
+    """Return an add-on of the user's, or every problem of its shape and its single values."""
+    loc = ("addons", name)
+    try:
+        return model.OwnAddon.model_validate(value(data, loc)), []
+    except ValidationError as error:
+        return None, _all(data, error, loc)
+
+
+def _all(data: Any, error: ValidationError, below: Loc = ()) -> list[Problem]:
+    details = error.errors(include_url=False, include_input=False)
+    return [
+        problem
+        for detail in details
+        for problem in _problems(data, {**detail, "loc": (*below, *detail["loc"])})
+    ]
+
+
 def _empties(data: Any, loc: Loc) -> Iterator[Loc]:
-    """Yield the place of every key and item that has no value; where one may be left out, pydantic is content."""
+    """Yield the place of every key and item that has no value; where one may be left out, pydantic is content.
+
+    An add-on without a value is one with nothing but defaults.
+    """
     if data is None:
-        yield loc
+        if loc[:1] != ("addons",) or len(loc) != 2:
+            yield loc
     elif isinstance(data, dict | list):
         for key, item in data.items() if isinstance(data, dict) else enumerate(data):
             yield from _empties(item, (*loc, key))
@@ -117,7 +141,7 @@ def _problems(data: Any, error: dict[str, Any]) -> Iterator[Problem]:
 def _missing(data: Any, loc: Loc) -> Problem:
     key, owner = str(loc[-1]), loc[:-1]
     title, models = _owner(owner)
-    if len(models) > 1 and key == "file":
+    if len(models) > 1 and key == "file" and title != "a chart":
         wanted = "`file` or `url`"
         hint = " or ".join(f"`{k}: {_example(models, k)}`" for k in ("file", "url"))
         return Problem(owner, f"{wanted} is missing here", f"add {hint}")
@@ -158,7 +182,8 @@ def _unknown(loc: Loc) -> Problem:
             on_key=True,
         )
     if key in keys:
-        return Problem(loc, "`file` and `url` stand side by side", "keep one of them", on_key=True)
+        other = key if key != "file" else "url" if "url" in keys else "repo"
+        return Problem(loc, f"`file` and `{other}` stand side by side", "keep one of them", on_key=True)
     synonym = SYNONYMS.get(key.lower().replace("-", "_"), "")
     if synonym in keys and synonym:
         hint = f"did you mean `{synonym}`?"
@@ -194,8 +219,8 @@ def _shape(loc: Loc, found: Any) -> Problem:
         )
     if len(models) > 1:
         return Problem(loc, f"{title} is text or a mapping of keys to values, not {got}")
-    if models or key == "labels":
-        title = "`labels`" if not models else title
+    if models or key in {"labels", "addons"}:
+        title = title if models else f"`{key}`"
         return Problem(
             loc, f"{title} is a mapping of keys to values, not {got}", "write each as `key: value`"
         )
@@ -204,24 +229,14 @@ def _shape(loc: Loc, found: Any) -> Problem:
 
 
 def _owner(loc: Loc) -> tuple[str, tuple[type[BaseModel], ...]]:
-    return OWNERS.get(".".join("*" if isinstance(part, int) else part for part in loc), ("", ()))
+    parts = ["*" if isinstance(part, int) else part for part in loc]
+    if parts[:1] == ["addons"] and len(parts) > 1:
+        parts[1] = "*"
+    return OWNERS.get(".".join(parts), ("", ()))
 
 
 def _example(models: tuple[type[BaseModel], ...], key: str) -> str:
     for kind in models:
         if key in kind.model_fields and kind.model_fields[key].examples:
-            return _flow(kind.model_fields[key].examples[0])  # type: ignore[index]
+            return flow(kind.model_fields[key].examples[0])  # type: ignore[index]
     return ""
-
-
-def _flow(example: Any) -> str:
-    """Return an example as one line of YAML."""
-    match example:
-        case bool():
-            return str(example).lower()
-        case list():
-            return f"[{', '.join(_flow(item) for item in example)}]"
-        case dict():
-            return f"{{{', '.join(f'{k}: {_flow(v)}' for k, v in example.items())}}}"
-        case _:
-            return str(example)

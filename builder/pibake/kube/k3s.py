@@ -88,7 +88,7 @@ def _server(
     if named := [name for name in kubernetes.disable if name not in SWITCHES]:
         config["disable"] = named
     config |= {f"disable-{name}": True for name in kubernetes.disable if name in SWITCHES}
-    return config
+    return config | dict(kubernetes.k3s)
 
 
 def _joining_url(kubernetes: Kubernetes) -> str:

@@ -7,11 +7,9 @@ import functools
 import json
 from typing import TYPE_CHECKING
 
-import yaml
-
-from pibake import resources
+from pibake import kubeyaml, resources
 from pibake.errors import PibakeError
-from pibake.offers.model import GROUPS, Chart, Entry, K3s, Needs, Option
+from pibake.offers.model import GROUPS, Chart, Entry, K3s, Needs, Option, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +23,7 @@ __all__ = [
     "K3s",
     "Needs",
     "Option",
+    "Remote",
     "catalogue",
     "entry",
     "names",
@@ -69,7 +68,8 @@ def parse(text: str, name: str) -> Entry:
         ValueError: it is no YAML, or not in the form of `Entry`.
     """
     try:
+        ((data, _),) = kubeyaml.load_all(text)
         # read as JSON, a list may be a tuple, and nothing else may be anything else
-        return Entry.model_validate_json(json.dumps(yaml.safe_load(text)))
-    except (TypeError, ValueError, yaml.YAMLError) as error:
+        return Entry.model_validate_json(json.dumps(data))
+    except ValueError as error:
         raise ValueError(f"{name}: {error}") from error

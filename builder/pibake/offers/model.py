@@ -6,10 +6,15 @@ they see).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILES = ("file", "secret-file")
+"""Formats that name a file beside cluster.yaml."""
 GROUPS = ("cni", "network", "certificates", "monitoring", "storage", "management")
 Group = Literal["cni", "network", "certificates", "monitoring", "storage", "management"]
 Format = Literal[
@@ -59,6 +64,22 @@ class Chart(Strict):
     sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
 
 
+class Remote(Strict):
+    """Manifests that their makers publish as one file; without `sha256` the first download is pinned."""
+
+    url: str = Field(pattern="^https://")
+    version: str
+    sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
+
+
+class Depends(Strict):
+    """Options that others ask for: where each of `when` has its value, `need` must be there; `why` is a sentence."""
+
+    when: dict[str, Any]
+    need: tuple[str, ...]
+    why: str
+
+
 class Needs(Strict):
     """What an add-on does not work without.
 
@@ -78,11 +99,21 @@ class Needs(Strict):
 
 
 class K3s(Strict):
-    """What an add-on changes in k3s' own configuration; `bundled` ones k3s brings itself."""
+    """What an add-on changes in k3s' own configuration.
+
+    Attributes:
+        disable: components that k3s leaves out.
+        config: further keys of config.yaml on every server.
+        bundled: k3s brings it, and nothing is installed.
+        component: what `disable` calls what k3s brings; the add-on's own name unless given.
+        chart: the HelmChart that k3s brings it as, which a HelmChartConfig gives its values; "" if it is none.
+    """
 
     disable: tuple[str, ...] = ()
     config: dict[str, Any] = {}
     bundled: bool = False
+    component: str = ""
+    chart: str = ""
 
 
 class Entry(Strict):
@@ -94,11 +125,13 @@ class Entry(Strict):
     status: str = ""
     instead: str = ""
     chart: Chart | None = None
+    manifest: Remote | None = None
     namespace: str = ""
     privileged: bool = False
     bootstrap: bool = False
     options: dict[str, Option] = {}
     required: tuple[str, ...] = ()
+    depends: tuple[Depends, ...] = ()
     needs: Needs = Needs()
     conflicts: tuple[str, ...] = ()
     provides: Role | None = None
@@ -109,3 +142,30 @@ class Entry(Strict):
     objects: str = ""
     secret_objects: str = ""
     host_files: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Entry:
+        """Refuse an entry that names options it does not have, or files where nothing looks for them."""
+        secrets = {name for name, option in self.options.items() if option.format == "secret-file"}
+        if stray := set(self.required) - set(self.options):
+            raise ValueError(f"required, but no option: {', '.join(sorted(stray))}")
+        if stray := set(self.generated) - secrets:
+            raise ValueError(f"generated, but no option of format secret-file: {', '.join(sorted(stray))}")
+        for rule in self.depends:
+            if stray := {*rule.when, *rule.need} - set(self.options):
+                raise ValueError(f"in `depends`, but no option: {', '.join(sorted(stray))}")
+        for name, option in self.options.items():
+            if any(inner.format in FILES for inner in _inside(option)):
+                raise ValueError(f"{name}: only an option itself may name a file")
+        if "values" in self.options:
+            raise ValueError("every chart has an option `values` already")
+        if self.instead and not self.status:
+            raise ValueError("`instead` goes with a `status`")
+        return self
+
+
+def _inside(option: Option) -> Iterator[Option]:
+    for inner in (option.items, option.additional, *(option.properties or {}).values()):
+        if inner is not None:
+            yield inner
+            yield from _inside(inner)

@@ -1,74 +1,125 @@
-"""The add-ons of a plan: what each is made from, with every option decided and no secret."""
+"""The add-ons of a plan: in which order they come, and what they change in Kubernetes and on its nodes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from pibake import offers
+from pibake.config.addon import Addon, ChartRef
+from pibake.config.addons import plain
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable
 
-    from pibake.offers import Entry
+    from pibake.config import Cluster
+
+__all__ = ["Addon", "ChartRef", "addon_json", "addons", "bundled", "k3s_config", "left_out", "packages"]
+
+CONTROLLER = "helm-controller"
+"""What installs charts where k3s, which has it built in, is not."""
 
 
-def _nothing() -> Mapping[str, Any]:
-    return MappingProxyType({})
+def addons(cluster: Cluster) -> tuple[Addon, ...]:
+    """Return a cluster's add-ons in the order in which they are applied.
 
-
-@dataclass(frozen=True)
-class ChartRef:
-    """A Helm chart: of a repository (`repo`, `name`, `version`), or in a file or folder (`file`, absolute).
-
-    `repo` is a chart repository's URL or `oci://...`, to which the name is added; `sha256` is that of the .tgz, "" where
-    nobody has said.
+    The controller that installs charts comes first, then the network plugin, then each after those it needs; otherwise
+    the order is that of the file.
     """
+    written = cluster.addons
+    kubernetes = cluster.file.kubernetes
+    if kubernetes is None:
+        return ()
+    if (
+        kubernetes.distribution != "k3s"
+        and any(addon.chart for addon in written)
+        and CONTROLLER not in {addon.name for addon in written}
+    ):
+        written = (plain(CONTROLLER, offers.entry(CONTROLLER)), *written)
+    first = sorted(written, key=_rank)
+    by_name = {addon.name: addon for addon in written}
+    placed: dict[str, Addon] = {}
+    for addon in first:
+        _place(addon, by_name, placed, ())
+    return tuple(placed.values())
 
-    name: str
-    repo: str = ""
-    version: str = ""
-    sha256: str = ""
-    file: Path | None = None
+
+def _rank(addon: Addon) -> int:
+    if addon.name == CONTROLLER:
+        return 0
+    return 1 if addon.entry and addon.entry.provides == "cni" else 2
 
 
-@dataclass(frozen=True)
-class Addon:
-    """One add-on that the cluster gets. Every one is of one kind: of the catalogue, or the user's own.
+def _place(addon: Addon, by_name: dict[str, Addon], placed: dict[str, Addon], above: tuple[str, ...]) -> None:
+    """Put an add-on after what it needs; `above` are those that need it, in case they need each other."""
+    for name in addon.entry.needs.addons if addon.entry else ():
+        if name in by_name and name not in above:
+            _place(by_name[name], by_name, placed, (*above, addon.name))
+    placed.setdefault(addon.name, addon)
 
-    Attributes:
-        name: its key in `addons:`.
-        entry: the catalogue's entry; None for the user's own.
-        chart: the Helm chart, if it is one.
-        namespace: where it lives; "" where its objects say so themselves.
-        options: option -> value, typed, with defaults; None for what is neither set nor has a default. Of a `file`
-            option it is the file's text; of a `secret-file` option only whether there is one.
-        files: option of format `file` -> its absolute path.
-        secrets: option of format `secret-file` -> the absolute path of the file that the user named.
-        generated: option -> length of the password that the vault makes up, as the user named no file.
-        values: the user's values.yaml, which is merged last; None without.
-        overrides: what is in `values`.
-        manifests: the user's files of manifests, absolute, in order.
-        objects: what is in `manifests`.
-        kustomization: the user's kustomization folder, absolute; `pibake.kube.addons.render` has kubectl build it.
-        packages: Debian packages on every member.
-        images: the container images it runs, for `airgap`.
-        warning: what speaks against it, as a sentence; "" if nothing does.
-    """
 
-    name: str
-    entry: Entry | None = field(default=None, hash=False)
-    chart: ChartRef | None = None
-    namespace: str = ""
-    options: Mapping[str, Any] = field(default_factory=_nothing, hash=False)
-    files: Mapping[str, Path] = field(default_factory=_nothing, hash=False)
-    secrets: Mapping[str, Path] = field(default_factory=_nothing, hash=False)
-    generated: Mapping[str, int] = field(default_factory=_nothing, hash=False)
-    values: Path | None = None
-    overrides: Mapping[str, Any] = field(default_factory=_nothing, hash=False)
-    manifests: tuple[Path, ...] = ()
-    objects: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
-    kustomization: Path | None = None
-    packages: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
-    warning: str = ""
+def left_out(cluster: Cluster) -> tuple[str, ...]:
+    """Return the components that k3s leaves out: what the user says, and what add-ons take the place of."""
+    kubernetes = cluster.file.kubernetes
+    written = kubernetes.disable if kubernetes else ()
+    return tuple(
+        dict.fromkeys([*written, *(part for entry in _entries(cluster) for part in entry.k3s.disable)])
+    )
+
+
+def k3s_config(cluster: Cluster) -> dict[str, Any]:
+    """Return what add-ons add to config.yaml of k3s' servers; of lists, one after the other."""
+    found: dict[str, Any] = {}
+    for entry in _entries(cluster):
+        for key, item in entry.k3s.config.items():
+            found[key] = [*found.get(key, []), *item] if isinstance(item, list) else item
+    return found
+
+
+def has_plugin(cluster: Cluster) -> bool:
+    """Tell whether an add-on is the network plugin."""
+    return any(entry.provides == "cni" for entry in _entries(cluster))
+
+
+def packages(chosen: Iterable[Addon]) -> tuple[str, ...]:
+    """Return the Debian packages that add-ons want on every member."""
+    return tuple(dict.fromkeys(name for addon in chosen for name in addon.packages))
+
+
+def bundled(addon: Addon, distribution: str, disabled: Iterable[str]) -> bool:
+    """Tell whether k3s brings an add-on, so that it is given its settings and not installed."""
+    entry = addon.entry
+    if distribution != "k3s" or entry is None or not entry.k3s.bundled:
+        return False
+    return (entry.k3s.component or addon.name) not in disabled
+
+
+def _entries(cluster: Cluster) -> list[offers.Entry]:
+    return [addon.entry for addon in cluster.addons if addon.entry]
+
+
+def addon_json(addon: Addon) -> dict[str, Any]:
+    """Return an add-on as JSON values, without what is empty; of files their paths, of secrets nothing else."""
+    chart = addon.chart
+    shown = {key: item for key, item in addon.options.items() if key not in {*addon.files, *_secret(addon)}}
+    found = {
+        "group": addon.entry.group if addon.entry else "",
+        "chart": {key: str(item) for key, item in vars(chart).items() if item} if chart else None,
+        "manifests": [str(path) for path in addon.manifests],
+        "kustomization": str(addon.kustomization or ""),
+        "namespace": addon.namespace,
+        "options": {key: item for key, item in shown.items() if item is not None},
+        "values": str(addon.values or ""),
+        "files": {key: str(path) for key, path in {**addon.files, **addon.secrets}.items()},
+        "generated": list(addon.generated),
+        "packages": list(addon.packages),
+        "warning": addon.warning,
+    }
+    return {
+        "name": addon.name,
+        **{key: item for key, item in found.items() if item not in ("", [], {}, None)},
+    }
+
+
+def _secret(addon: Addon) -> set[str]:
+    options = addon.entry.options if addon.entry else {}
+    return {key for key, option in options.items() if option.format == "secret-file"}

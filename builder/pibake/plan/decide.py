@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
 from pibake.plan import members
+from pibake.plan.addons import addons, packages
 from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.values import (
     BaseRef,
@@ -43,7 +44,8 @@ def plan(cluster: Cluster) -> Plan:
     users = tuple(_user(user, cluster) for user in file.users)
     hosts = tuple(host for node in file.nodes for host in _hosts(node, file.domain))
     shared = members.kubernetes(cluster)
-    decide = _Decide(cluster, users, hosts, shared)
+    chosen = addons(cluster)
+    decide = _Decide(cluster, users, hosts, shared, packages(chosen))
     sources = (*((cluster.source,) if cluster.source else ()), *cluster.files_read)
     nodes = [decide.node(node) for node in file.nodes]
     fleet = Fleet(file.cluster, file.domain, tuple(map(_peer, nodes)))
@@ -54,17 +56,21 @@ def plan(cluster: Cluster) -> Plan:
         written.dhcp, written.interface or "", written.disk, written.adopt, written.adopt_window
     )
     subnet = file.network.subnet
-    return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder, subnet, netboot)
+    return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder, subnet, netboot, chosen)
 
 
 @dataclass(frozen=True)
 class _Decide:
-    """What all nodes of a cluster share; `users` and `hosts` are the same objects in every node."""
+    """What all nodes of a cluster share; `users` and `hosts` are the same objects in every node.
+
+    `needed` are the packages that add-ons want.
+    """
 
     cluster: Cluster
     users: tuple[User, ...]
     hosts: tuple[Host, ...]
     kubernetes: Kubernetes | None
+    needed: tuple[str, ...]
 
     def node(self, node: Node) -> NodePlan:
         defaults = self.cluster.file.defaults
@@ -88,7 +94,7 @@ class _Decide:
             timezone=node.timezone or defaults.timezone or TIMEZONE,
             hosts=self.hosts,
             wifi=_wifi(node, self.cluster.file),
-            packages=tuple(name for name in self.packages(node) if "/" not in name),
+            packages=self.named_packages(node),
             debs=tuple(deb for name in self.packages(node) if "/" in name for deb in self.cluster.debs[name]),
             hooks=self.hooks(node, defaults),
             wire=self.wire(node, defaults),
@@ -112,6 +118,10 @@ class _Decide:
 
     def packages(self, node: Common) -> tuple[str, ...]:
         return node.packages if node.packages is not None else self.cluster.file.defaults.packages or ()
+
+    def named_packages(self, node: Common) -> tuple[str, ...]:
+        written = [name for name in self.packages(node) if "/" not in name]
+        return tuple(dict.fromkeys([*written, *self.needed]))
 
     def hooks(self, node: Common, defaults: Common) -> tuple[Hook, ...]:
         names = node.hooks if node.hooks is not None else defaults.hooks or ()

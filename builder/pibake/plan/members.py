@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pibake.config.rules_kubernetes import POD_CIDR, SERVICE_CIDR
+from pibake.plan.addons import has_plugin, k3s_config, left_out
 from pibake.plan.membership import (
     K3sAgent,
     K3sServer,
@@ -52,9 +54,10 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
         service_cidr=str(services),
         cluster_dns=str(services.network_address + DNS_INDEX),
         airgap=written.airgap,
-        disable=tuple(dict.fromkeys(written.disable)),
+        disable=left_out(cluster),
+        k3s=MappingProxyType(k3s_config(cluster)),
         snapshotter=written.snapshotter or Kubernetes.snapshotter,
-        cni=written.cni or Kubernetes.cni,
+        cni=written.cni or ("none" if has_plugin(cluster) else Kubernetes.cni),
         token_ttl=written.token_ttl or Kubernetes.token_ttl,
         phone_home=written.phone_home or "",
         bundle=cluster.images[written.bundle] if written.bundle else None,

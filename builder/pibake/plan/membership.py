@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PORT = 6443
@@ -34,6 +36,8 @@ class Kubernetes:
         servers: the control plane; the first of them starts the cluster.
         cluster_dns: address of the cluster's DNS service.
         datastore: file with an external datastore's URL, or None.
+        disable: components that k3s leaves out.
+        k3s: what add-ons add to the configuration of k3s' servers.
         token_ttl: life of kubeadm's bootstrap token, counted from the first server's start.
     """
 
@@ -55,6 +59,7 @@ class Kubernetes:
     cni: str = "flannel"
     token_ttl: str = "24h"  # noqa: S105 - a length of time
     phone_home: str = ""
+    k3s: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     port: int = PORT
 
     @property
@@ -112,6 +117,9 @@ class Membership:
 def kubernetes_json(kubernetes: Kubernetes) -> dict[str, Any]:
     """Return what all members share as JSON values, without what is empty."""
     found = {key: value for key, value in vars(kubernetes).items() if value not in ("", (), None, False)}
+    found["k3s"] = dict(kubernetes.k3s)
+    if not kubernetes.k3s:
+        del found["k3s"]
     found["servers"] = [server.hostname for server in kubernetes.servers]
     for key in ("bundle", "datastore", "registries"):
         if key in found:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pibake.errors import PibakeError
+from pibake.plan.addons import Addon, addon_json
 from pibake.plan.membership import kubernetes_json, part_name
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pibake.config.overlays import Item
-    from pibake.plan.addons import Addon
     from pibake.plan.fleet import Fleet
     from pibake.plan.membership import Kubernetes, Membership
     from pibake.secret import Secret
@@ -196,7 +196,10 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will happen; `sources` are the files it was read from (for dates), `folder` is that of cluster.yaml."""
+    """What will happen; `sources` are the files it was read from (for dates), `folder` is that of cluster.yaml.
+
+    `addons` are in the order in which they are applied.
+    """
 
     cluster: str
     domain: str
@@ -226,6 +229,7 @@ class Plan:
             "domain": self.domain,
             "netboot": vars(self.netboot),
             "kubernetes": kubernetes_json(self.kubernetes) if self.kubernetes else None,
+            "addons": [addon_json(addon) for addon in self.addons],
             "sources": [str(path) for path in self.sources],
             "nodes": [node_json(node) for node in self.nodes],
         }
