@@ -18,6 +18,7 @@ from pibake import fetch
 from pibake.cache import made
 from pibake.charts import content, origins
 from pibake.errors import PibakeError, about
+from pibake.offers import Remote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,29 +113,29 @@ def chart(addon: str, ref: ChartRef, source: Source) -> bytes:
         return data
 
 
-def manifest(addon: str, url: str, version: str, sha256: str, source: Source) -> bytes:
+def manifest(addon: str, remote: Remote, source: Source) -> bytes:
     """Return a manifest that somebody publishes; as `chart`."""
     with about(f"add-on {addon}"):
-        wanted = sha256 or source.pins.get(addon, version)
-        if wanted and (found := _trusted(wanted, ".yaml", source)):
+        if found := known(addon, remote, source):
             return found.read_bytes()
         with source.cache.lock(f"manifest-{addon}", source.progress):
-            return Arriving(addon, version, sha256, ".yaml", source).download(url).read_bytes()
+            file = Arriving(addon, remote.version, remote.sha256, ".yaml", source)
+            return file.download(remote.url).read_bytes()
+
+
+def known(addon: str, ref: ChartRef | Remote, source: Source) -> Path | None:
+    """Return an add-on's chart or manifest if the cache has the right one; it is hashed again only if it was touched."""
+    wanted = ref.sha256 or source.pins.get(addon, ref.version)
+    path = source.folder / f"{wanted}{'.yaml' if isinstance(ref, Remote) else '.tgz'}"
+    return path if wanted and path.is_file() and source.cache.sha256(path) == wanted else None
 
 
 def _chart(addon: str, ref: ChartRef, source: Source) -> Path:
     """Return the chart of a repository, from the cache or downloaded."""
-    wanted = ref.sha256 or source.pins.get(addon, ref.version)
-    if wanted and (found := _trusted(wanted, ".tgz", source)):
+    if found := known(addon, ref, source):
         return found
     file = Arriving(addon, ref.version, ref.sha256, ".tgz", source)
     with source.cache.lock(f"chart-{addon}", source.progress):
         if ref.repo.startswith("oci://"):
             return origins.from_registry(ref, file)
         return origins.from_repository(ref, file)
-
-
-def _trusted(sha256: str, ending: str, source: Source) -> Path | None:
-    """Return the file with this digest if the cache has it, hashing it again only if it was touched."""
-    path = source.folder / f"{sha256}{ending}"
-    return path if path.is_file() and source.cache.sha256(path) == sha256 else None

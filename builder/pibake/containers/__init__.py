@@ -89,6 +89,17 @@ def obtain(names: Iterable[str], arch: str, pull: Pull) -> tuple[Archive, ...]:
     return tuple(found)
 
 
+def known(name: str, pull: Pull) -> bool:
+    """Return whether an image has been packed before, for one architecture at least, so that nobody need be asked for it."""
+    found = Name.parse(name)
+    pinned = found.reference.sha256 or pull.pins.get(found.repository, found.reference.tag)
+    return bool(pinned) and any(pull.folder().glob(f"*-{_key(found)}.tar"))
+
+
+def _key(name: Name) -> str:
+    return hashlib.sha256("\0".join(name.known_as).encode()).hexdigest()[:12]
+
+
 @dataclass
 class _Image:
     """One image on its way."""
@@ -100,8 +111,7 @@ class _Image:
 
     def obtain(self) -> Archive:
         digest, manifest = self.platform(*self.meant())
-        names = hashlib.sha256("\0".join(self.name.known_as).encode()).hexdigest()[:12]
-        path = self.pull.folder() / f"{digest}-{names}.tar"
+        path = self.pull.folder() / f"{digest}-{_key(self.name)}.tar"
         if not path.is_file():
             self.pack(path, digest, manifest)
         return Archive(self.name.file_name, path, self.pull.cache.sha256(path))

@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 
 TEXT = "tag:yaml.org,2002:str"
-PLAIN = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[A-Za-z/][\w./@-]*(?:[: ][\w./@-]+)*", re.IGNORECASE)
+PLAIN = re.compile(
+    r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[A-Za-z/][\w./@-]*(?:[: ][\w./@-]+)*", re.IGNORECASE
+)
 """Text that every reader of YAML takes for text: a letter first, and no word that stands for another value."""
 
 
