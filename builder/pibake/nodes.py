@@ -18,7 +18,7 @@ from pibake.errors import PibakeError, about
 from pibake.image import artifact, pieces, seeding
 from pibake.image.composition import Composition, compose
 from pibake.image.layout import boot_partition, boot_text
-from pibake.kube.addons import secret_manifest
+from pibake.kube import addons
 from pibake.plan import node_json
 from pibake.run import find
 from pibake.secret import Secret
@@ -148,15 +148,21 @@ def extras(plan: Plan, secrets: Secrets | None) -> kube.Extras:
     datastore, registries = (
         _secret(path) if path else None for path in (kubernetes.datastore, kubernetes.registries)
     )
+    manifest = addon_secrets(plan, secrets)
+    return kube.Extras(datastore, registries, Secret(manifest.dump()) if manifest else None)
+
+
+def addon_secrets(plan: Plan, secrets: Secrets | None) -> addons.Manifest | None:
+    """Return the Secrets of all add-ons, with what is in the user's files and what was made up; None if there are none."""
+    made_up = secrets.addons if secrets else {}
     known = {
         addon.name: {
-            **(secrets.addons.get(addon.name, {}) if secrets else {}),
+            **made_up.get(addon.name, {}),
             **{option: _secret(path) for option, path in addon.secrets.items()},
         }
         for addon in plan.addons
     }
-    manifest = secret_manifest(plan, known)
-    return kube.Extras(datastore, registries, Secret(manifest.dump()) if manifest else None)
+    return addons.secret_manifest(plan, known)
 
 
 def _secret(path: Path) -> Secret:

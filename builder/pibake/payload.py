@@ -47,7 +47,7 @@ class Kubernetes(Protocol):
 
     @property
     def airgap(self) -> bool:
-        """Return whether k3s' own container images are baked in."""
+        """Return whether container images are baked in: of k3s here, of add-ons by `pibake.delivery`."""
 
     @property
     def bundle(self) -> Path | None:

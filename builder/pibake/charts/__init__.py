@@ -44,8 +44,8 @@ class Source:
 
     @property
     def folder(self) -> Path:
-        """The folder of the cache."""
-        return made(self.cache.root / "charts")
+        """The folder of the cache, which may not be there yet."""
+        return self.cache.root / "charts"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Arriving:
     def part(self) -> Path:
         """Where it is while it comes."""
         version = re.sub(r"[^0-9A-Za-z.+-]", "_", self.version)
-        return self.source.folder / f"{self.addon}-{version}{self.ending}"
+        return made(self.source.folder) / f"{self.addon}-{version}{self.ending}"
 
     def download(self, url: str) -> Path:
         """Get it from a web server."""

@@ -93,7 +93,7 @@ def known(name: str, pull: Pull) -> bool:
     """Return whether an image has been packed before, for one architecture at least, so that nobody need be asked for it."""
     found = Name.parse(name)
     pinned = found.reference.sha256 or pull.pins.get(found.repository, found.reference.tag)
-    return bool(pinned) and any(pull.folder().glob(f"*-{_key(found)}.tar"))
+    return bool(pinned) and any(pull.cache.root.glob(f"containers/*-{_key(found)}.tar"))
 
 
 def _key(name: Name) -> str:
