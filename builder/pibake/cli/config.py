@@ -70,6 +70,11 @@ def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> N
 
     decided = decide(configuration.load(locate(config), bases=catalog.names()))
     templates.check(decided.nodes)
+    if decided.addons:
+        from pibake.kube import addons, review
+
+        for doubt in review.check(decided, addons.render(decided)):
+            click.echo(f"warning: {doubt}", err=True)
     if hostnames:
         decided = replace(decided, nodes=tuple(dict.fromkeys(map(decided.node, hostnames))))
     if as_json:
