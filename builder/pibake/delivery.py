@@ -23,14 +23,13 @@ from pibake.image.golden import Payload, PayloadFile, PayloadFolder
 from pibake.kube import addons, kubeadm, vip
 from pibake.kube.k3s import MANIFESTS
 from pibake.pins import FILE, Pins
-from pibake.plan.addons import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from pibake.cache import Cache
-    from pibake.plan import Addon, Kubernetes, Plan
+    from pibake.plan import Kubernetes, Plan
     from pibake.progress import Progress
     from pibake.web import Policy
 
@@ -80,7 +79,7 @@ class Delivery:
         if self.kubernetes.distribution == "k3s":
             files = [
                 self._file(f"{MANIFESTS}/pibake-{number:02}-{one.name}.yaml", one.dump(), PRIVATE)
-                for number, one in enumerate(self.manifests, 1)
+                for number, one in enumerate(self.manifests)
             ]
             # as k3s makes it
             return Payload(
@@ -93,7 +92,7 @@ class Delivery:
             )
         files = [
             self._file(f"{kubeadm.ADDONS}/{number:02}-{one.name}.yaml", one.dump(), PRIVATE)
-            for number, one in enumerate(self.manifests, 1)
+            for number, one in enumerate(self.manifests)
         ]
         files += [
             PayloadFile(f"{kubeadm.ADDONS}/00-{path.name}", path, PRIVATE, self.cache.sha256(path))
@@ -107,7 +106,7 @@ class Delivery:
         """The manifests of all add-ons, with the charts that nodes cannot get themselves."""
         inline = {
             addon.name: charts.chart(addon.name, addon.chart, self._source)
-            for addon in self._installed
+            for addon in self.plan.addons
             if addon.chart and (addon.chart.file or self.kubernetes.airgap)
         }
         return addons.render(self.plan, inline, self._remote)
@@ -123,12 +122,12 @@ class Delivery:
     def _listed(self) -> tuple[str, ...]:
         """The names of images that can be told before anything is downloaded."""
         own = (vip.IMAGE,) if self.kubernetes.vip and not self.kubernetes.bundle else ()
-        return (*(name for addon in self._installed for name in addon.images), *own)
+        return (*(name for addon in self.plan.addons for name in addon.images), *own)
 
     def missing(self) -> Iterator[str]:
         """Yield what a build would download for add-ons, as people read it."""
-        for addon in self._installed:
-            chart, remote = addon.chart, addon.entry.manifest if addon.entry else None
+        for addon in self.plan.addons:
+            chart, remote = addon.chart, addon.remote
             inline = chart and chart.repo and self.kubernetes.airgap
             if chart and inline and not charts.known(addon.name, chart, self._source):
                 yield f"the chart {chart.name} {chart.version} from {chart.repo}"
@@ -143,29 +142,19 @@ class Delivery:
         """Return the names of add-ons that will ask registries although `airgap` is on: nobody says what their charts run."""
         return tuple(
             addon.name
-            for addon in self._installed
-            if self.kubernetes.airgap and addon.chart and not addon.images
-        )
-
-    @functools.cached_property
-    def _installed(self) -> tuple[Addon, ...]:
-        """The add-ons that k3s does not bring itself."""
-        kubernetes = self.kubernetes
-        return tuple(
-            addon
             for addon in self.plan.addons
-            if not bundled(addon, kubernetes.distribution, kubernetes.disable)
+            if self.kubernetes.airgap and addon.chart and not addon.images
         )
 
     @functools.cached_property
     def _remote(self) -> Mapping[str, tuple[dict[str, Any], ...]]:
         """The objects of manifests that others publish, by add-on."""
         found = {}
-        for addon in self._installed:
-            if addon.entry and (remote := addon.entry.manifest):
-                data = charts.manifest(addon.name, remote, self._source)
+        for addon in self.plan.addons:
+            if addon.remote:
+                data = charts.manifest(addon.name, addon.remote, self._source)
                 with about(f"add-on {addon.name}"):
-                    found[addon.name] = _objects(data, remote.url)
+                    found[addon.name] = _objects(data, addon.remote.url)
         return found
 
     @functools.cached_property

@@ -16,7 +16,7 @@ from pibake.plan import part_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibake.plan import NodePlan, Plan
+    from pibake.plan import Addon, NodePlan, Plan
 
 
 @click.command(
@@ -70,6 +70,11 @@ def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> N
 
     decided = decide(configuration.load(locate(config), bases=catalog.names()))
     templates.check(decided.nodes)
+    if decided.addons:
+        from pibake.kube import addons, review
+
+        for doubt in review.check(decided, addons.render(decided)):
+            click.echo(f"warning: {doubt}", err=True)
     if hostnames:
         decided = replace(decided, nodes=tuple(dict.fromkeys(map(decided.node, hostnames))))
     if as_json:
@@ -77,6 +82,9 @@ def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> N
     else:
         _show(decided)
         _show_downloads(decided)
+    for addon in decided.addons:
+        if addon.warning:
+            click.echo(f"{click.style('warning:', fg='yellow')} {addon.warning}", err=True)
 
 
 @click.command(
@@ -112,6 +120,8 @@ def _show(decided: Plan) -> None:
     )
     if shared := decided.kubernetes:
         click.echo(f"kubernetes {shared.distribution} {shared.version}, API server {shared.url}")
+    for addon in decided.addons:
+        click.echo(f"add-on {addon.name}{_source(addon)}")
     for user in users:
         click.echo(f"user {user.name}: {_login(user.ssh_keys, locked=not user.password_hash)}")
     click.echo()
@@ -143,6 +153,18 @@ def _show_downloads(decided: Plan) -> None:
         click.echo(f"\nto download for add-ons: {len(missing)}")
     for line in missing:
         click.echo(f"  {line}")
+
+
+def _source(addon: Addon) -> str:
+    """Return what an add-on is made from, in a few words."""
+    chart, remote = addon.chart, addon.remote
+    if chart:
+        return f": {chart.file}" if chart.file else f" {chart.version}: {chart.repo.rstrip('/')}/{chart.name}"
+    if addon.kustomization:
+        return f": {addon.kustomization}"
+    if addon.manifests:
+        return f": {', '.join(map(str, addon.manifests))}"
+    return f" {remote.version}: {remote.url}" if remote else ""
 
 
 def _row(node: NodePlan) -> dict[str, str]:
