@@ -45,7 +45,7 @@ def check(
     secrets = place.vault.existing()
     url = place.url(server)
     with live.connected(secrets, url) as cluster:
-        facts = checkup.observe(cluster, url)
+        facts = checkup.observe(cluster, url, place.plan)
     findings = checkup.judge(place.plan, identity.summary.ends(secrets), facts)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
