@@ -13,7 +13,7 @@ from pibake.cli.common import age_option, config_option, opened, server_option, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pibake.checkup import Finding
+    from pibake.checkup.values import Finding
 
 WRONG_STATUS = 5
 
