@@ -49,10 +49,16 @@ def grounds(plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progr
         progress: where to show what is going on, and what to know about it.
 
     Raises:
-        ConfigError: a template of an overlay cannot be rendered for one of the nodes, or an owner is not known.
+        ConfigError: a template of an overlay cannot be rendered for one of the nodes, an owner is not known, or a
+            manifest of the user's is not what Kubernetes takes.
         PibakeError: a node and its base do not go together, or something that is baked in could not be had.
     """
     templates.check(nodes)
+    if plan.addons:
+        from pibake.kube import addons, review  # noqa: PLC0415 - a tenth of a second that only add-ons should cost
+
+        for doubt in review.check(plan, addons.render(plan)):
+            progress.say(f"warning: {doubt}")
     before, keys = uses.last(plan, cache), dict.fromkeys((node.hostname for node in nodes), "")
     found: dict[str, Ground] = {}
     for ref in dict.fromkeys(node.base for node in nodes):

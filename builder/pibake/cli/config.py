@@ -70,6 +70,11 @@ def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> N
 
     decided = decide(configuration.load(locate(config), bases=catalog.names()))
     templates.check(decided.nodes)
+    if decided.addons:
+        from pibake.kube import addons, review
+
+        for doubt in review.check(decided, addons.render(decided)):
+            click.echo(f"warning: {doubt}", err=True)
     if hostnames:
         decided = replace(decided, nodes=tuple(dict.fromkeys(map(decided.node, hostnames))))
     if as_json:
@@ -137,22 +142,14 @@ def _show(decided: Plan) -> None:
 
 def _source(addon: Addon) -> str:
     """Return what an add-on is made from, in a few words."""
-    if addon.chart:
-        chart = addon.chart
-        return (
-            f": chart {chart.file}"
-            if chart.file
-            else f" {chart.version}: {chart.repo.rstrip('/')}/{chart.name}"
-        )
+    chart, remote = addon.chart, addon.remote
+    if chart:
+        return f": {chart.file}" if chart.file else f" {chart.version}: {chart.repo.rstrip('/')}/{chart.name}"
     if addon.kustomization:
-        return f": kustomization {addon.kustomization}"
+        return f": {addon.kustomization}"
     if addon.manifests:
         return f": {', '.join(map(str, addon.manifests))}"
-    return (
-        f" {addon.entry.manifest.version}: {addon.entry.manifest.url}"
-        if addon.entry and addon.entry.manifest
-        else ""
-    )
+    return f" {remote.version}: {remote.url}" if remote else ""
 
 
 def _row(node: NodePlan) -> dict[str, str]:

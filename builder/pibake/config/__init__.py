@@ -80,7 +80,8 @@ def load(path: Path, *, bases: Collection[str]) -> Cluster:
             f"cannot read {path}: {error.strerror}", "`pibake init` writes one to start from"
         ) from None
     document = marks.parse(raw, problems.display(path))
-    document.secrets += map(document.span, addons.secret_places(document.data))
+    named = map(document.span, addons.secret_places(document.data))
+    document.secrets += [span for span in named if span not in document.secrets]
     return _checked(document.data, bases, path, document.problems, document.render)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from pibake.offers import Entry
+    from pibake.offers import Entry, Remote
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -43,6 +43,7 @@ class Addon:
         name: its key in `addons:`.
         entry: the catalogue's entry; None for the user's own.
         chart: the Helm chart, if it is one.
+        remote: the manifests that its makers publish, if it is made from those.
         namespace: where it lives; "" where its objects say so themselves.
         options: option -> value, typed, with defaults; None for what is neither set nor has a default. Of a `file`
             option it is the file's text; of a `secret-file` option only whether there is one.
@@ -63,6 +64,7 @@ class Addon:
     name: str
     entry: Entry | None = field(default=None, hash=False)
     chart: ChartRef | None = None
+    remote: Remote | None = field(default=None, hash=False)
     namespace: str = ""
     options: Mapping[str, Any] = field(default_factory=_nothing, hash=False)
     files: Mapping[str, Path] = field(default_factory=_nothing, hash=False)

@@ -84,6 +84,7 @@ def plain(name: str, entry: Entry) -> Addon:
         name=name,
         entry=entry,
         chart=ChartRef(**entry.chart.model_dump()) if entry.chart else None,
+        remote=entry.manifest,
         namespace=entry.namespace,
         options=MappingProxyType({key: default(option) for key, option in entry.options.items()}),
         generated=MappingProxyType(entry.generated),

@@ -217,7 +217,7 @@ def _shape(loc: Loc, found: Any) -> Problem:
             f"`{key}` is a list, not {got}",
             f"write `{key}: {example}`" if example else "start each item with `- `",
         )
-    if len(models) > 1:
+    if len(models) > 1 and title != "a chart":
         return Problem(loc, f"{title} is text or a mapping of keys to values, not {got}")
     if models or key in {"labels", "addons"}:
         title = title if models else f"`{key}`"

@@ -103,7 +103,11 @@ def _depends(raw: Any, name: str, entry: Entry) -> Iterator[Problem]:
 
 
 def _is(entry: Entry, written: Mapping[str, Any], key: str, wanted: Any) -> bool:
-    found = written[key] if written.get(key) is not None else entry.options[key].default
+    """Tell whether an option has a value; `true`, where the option is not itself true or false, stands for any."""
+    option = entry.options[key]
+    found = written[key] if written.get(key) is not None else option.default
+    if wanted is True and option.type != "boolean":
+        return found is not None
     return found is not None and str(found).lower() == str(wanted).lower()
 
 
@@ -150,9 +154,7 @@ def _roots(data: Any, name: str, entry: Entry) -> Iterator[Problem]:
 def _k3s(data: Any, written: Mapping[str, Any], chosen: Mapping[str, Entry]) -> Iterator[Problem]:
     place: Loc = ("kubernetes", "disable")
     disabled = value(data, place)
-    if not isinstance(disabled, list):
-        return
-    for name, entry in chosen.items():
+    for name, entry in chosen.items() if isinstance(disabled, list) else ():
         if lacking := [part for part in entry.k3s.disable if part not in disabled]:
             meant = flow([part for part in disabled if isinstance(part, str)] + lacking)
             yield Problem(
@@ -170,6 +172,15 @@ def _k3s(data: Any, written: Mapping[str, Any], chosen: Mapping[str, Entry]) -> 
                 "remove one of them",
                 first=("addons", name),
             )
+    for name, entry in chosen.items():
+        if entry.k3s.bundled and not entry.k3s.chart and value(written, (name, "values")) is not None:
+            yield Problem(
+                ("addons", name, "values"),
+                f"k3s brings {name} as plain manifests, which take no values of a chart",
+                "remove the line",
+                on_key=True,
+            )
+    disabled = disabled if isinstance(disabled, list) else []
     charts = [name for name, raw in written.items() if _has_chart(raw, chosen.get(name))]
     if charts and "helm-controller" in disabled:
         yield Problem(

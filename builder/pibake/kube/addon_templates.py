@@ -30,6 +30,8 @@ def names(plan: Plan, addon: Addon) -> dict[str, Any]:
             "domain": plan.domain,
             "distribution": kubernetes.distribution,
             "version": kubernetes.version,
+            "minor": kubernetes.minor,
+            "airgap": kubernetes.airgap,
             "pod_cidr": kubernetes.pod_cidr,
             "service_cidr": kubernetes.service_cidr,
             "cluster_dns": kubernetes.cluster_dns,

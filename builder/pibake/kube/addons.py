@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from pibake.config.addon import is_secret
 from pibake.errors import about
 from pibake.kube import addon_templates, document, kustomize
-from pibake.plan.addons import bundled
 from pibake.secret import Secret
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def render(
         plan: what will happen.
         charts: add-on -> its chart as a .tgz, for those that carry it inline (`airgap`, `chart: {file: ...}`); one
             that lies beside cluster.yaml and is not given stands there by its path, which no node can read.
-        remote: add-on -> the objects of its published manifest (`Entry.manifest`).
+        remote: add-on -> the objects of its published manifest (`Addon.remote`).
 
     Raises:
         PibakeError: about the add-on: its template or its kustomization gives no objects.
@@ -67,7 +66,7 @@ def render(
             objects = [
                 *namespaces.get(addon.name, ()),
                 *_chart(addon, seen, (charts or {}).get(addon.name)),
-                *(remote or {}).get(addon.name, ()),
+                *((remote or {}).get(addon.name, ()) if addon.remote else ()),
                 *_objects(addon, seen),
             ]
         if objects:
@@ -136,11 +135,8 @@ def host_files(plan: Plan) -> dict[str, str]:
 def _namespaces(plan: Plan) -> dict[str, list[dict[str, Any]]]:
     """Return add-on -> the Namespace objects that come with it: each once, with the first that lives there."""
     homes: dict[str, tuple[str, dict[str, str]]] = {}
-    kubernetes = plan.kubernetes
     for addon in plan.addons:
-        if addon.namespace in GIVEN or kubernetes is None:
-            continue
-        if bundled(addon, kubernetes.distribution, kubernetes.disable):
+        if addon.namespace in GIVEN:
             continue
         _, labels = homes.setdefault(addon.namespace, (addon.name, {}))
         if addon.entry and addon.entry.privileged:

@@ -73,7 +73,10 @@ class Remote(Strict):
 
 
 class Depends(Strict):
-    """Options that others ask for: where each of `when` has its value, `need` must be there; `why` is a sentence."""
+    """Options that others ask for: where each of `when` has its value, `need` must be there; `why` is a sentence.
+
+    For an option that is not itself true or false, `true` stands for any value.
+    """
 
     when: dict[str, Any]
     need: tuple[str, ...]
@@ -103,7 +106,7 @@ class K3s(Strict):
 
     Attributes:
         disable: components that k3s leaves out.
-        config: further keys of config.yaml on every server.
+        config: further keys of config.yaml on every server; texts are templates that see `options` and `addons`.
         bundled: k3s brings it, and nothing is installed.
         component: what `disable` calls what k3s brings; the add-on's own name unless given.
         chart: the HelmChart that k3s brings it as, which a HelmChartConfig gives its values; "" if it is none.

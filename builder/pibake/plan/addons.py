@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pibake import offers
+from pibake import kubeyaml, offers, template
 from pibake.config.addon import Addon, ChartRef
 from pibake.config.addons import plain
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from pibake.config import Cluster
 
-__all__ = ["Addon", "ChartRef", "addon_json", "addons", "bundled", "k3s_config", "left_out", "packages"]
+__all__ = ["Addon", "ChartRef", "addon_json", "addons", "bundled"]
 
 CONTROLLER = "helm-controller"
 """What installs charts where k3s, which has it built in, is not."""
@@ -35,12 +36,21 @@ def addons(cluster: Cluster) -> tuple[Addon, ...]:
         and CONTROLLER not in {addon.name for addon in written}
     ):
         written = (plain(CONTROLLER, offers.entry(CONTROLLER)), *written)
+    disabled = left_out(cluster)
+    written = tuple(
+        _settings(addon) if bundled(addon, kubernetes.distribution, disabled) else addon for addon in written
+    )
     first = sorted(written, key=_rank)
     by_name = {addon.name: addon for addon in written}
     placed: dict[str, Addon] = {}
     for addon in first:
         _place(addon, by_name, placed, ())
     return tuple(placed.values())
+
+
+def _settings(addon: Addon) -> Addon:
+    """Return what is left of an add-on that k3s brings: its options, and nothing to install."""
+    return replace(addon, chart=None, remote=None, namespace="", packages=(), images=())
 
 
 def _rank(addon: Addon) -> int:
@@ -60,24 +70,48 @@ def _place(addon: Addon, by_name: dict[str, Addon], placed: dict[str, Addon], ab
 def left_out(cluster: Cluster) -> tuple[str, ...]:
     """Return the components that k3s leaves out: what the user says, and what add-ons take the place of."""
     kubernetes = cluster.file.kubernetes
-    written = kubernetes.disable if kubernetes else ()
-    return tuple(
-        dict.fromkeys([*written, *(part for entry in _entries(cluster) for part in entry.k3s.disable)])
-    )
+    if kubernetes is None or kubernetes.distribution != "k3s":
+        return ()
+    others = [part for entry in _entries(cluster) for part in entry.k3s.disable]
+    return tuple(dict.fromkeys([*kubernetes.disable, *others]))
+
+
+def _is_k3s(cluster: Cluster) -> bool:
+    return cluster.file.kubernetes is not None and cluster.file.kubernetes.distribution == "k3s"
 
 
 def k3s_config(cluster: Cluster) -> dict[str, Any]:
-    """Return what add-ons add to config.yaml of k3s' servers; of lists, one after the other."""
+    """Return what add-ons add to config.yaml of k3s' servers; of lists, one after the other.
+
+    Texts are templates that see `options` and `addons`; what comes to nothing is left out.
+    """
     found: dict[str, Any] = {}
-    for entry in _entries(cluster):
-        for key, item in entry.k3s.config.items():
-            found[key] = [*found.get(key, []), *item] if isinstance(item, list) else item
+    chosen = [addon.name for addon in cluster.addons]
+    for addon in cluster.addons if _is_k3s(cluster) else ():
+        for key, item in addon.entry.k3s.config.items() if addon.entry else ():
+            decided = _decided(item, {"options": dict(addon.options), "addons": chosen})
+            if isinstance(decided, list):
+                found[key] = [*found.get(key, []), *decided]
+            elif decided is not None:
+                found[key] = decided
     return found
+
+
+def _decided(item: Any, seen: dict[str, Any]) -> Any:
+    if not isinstance(item, str):
+        return item
+    return next((value for value, _ in kubeyaml.load_all(template.render(item, seen))), None)
 
 
 def has_plugin(cluster: Cluster) -> bool:
     """Tell whether an add-on is the network plugin."""
     return any(entry.provides == "cni" for entry in _entries(cluster))
+
+
+def further_names(cluster: Cluster) -> tuple[str, ...]:
+    """Return what else kubeadm's API server is called: a chart that brings the network is installed on its own host."""
+    early = any(entry.bootstrap for entry in _entries(cluster))
+    return ("127.0.0.1",) if early and not _is_k3s(cluster) else ()
 
 
 def packages(chosen: Iterable[Addon]) -> tuple[str, ...]:
@@ -104,6 +138,7 @@ def addon_json(addon: Addon) -> dict[str, Any]:
     found = {
         "group": addon.entry.group if addon.entry else "",
         "chart": {key: str(item) for key, item in vars(chart).items() if item} if chart else None,
+        "manifest": addon.remote.url if addon.remote else "",
         "manifests": [str(path) for path in addon.manifests],
         "kustomization": str(addon.kustomization or ""),
         "namespace": addon.namespace,

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pibake.config.rules_kubernetes import POD_CIDR, SERVICE_CIDR
-from pibake.plan.addons import has_plugin, k3s_config, left_out
+from pibake.plan.addons import further_names, has_plugin, k3s_config, left_out
 from pibake.plan.membership import (
     K3sAgent,
     K3sServer,
@@ -48,7 +48,9 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
         version=written.version,
         endpoint=endpoint,
         vip=vip,
-        sans=tuple(dict.fromkeys([endpoint, *([vip] if vip else []), *own, *written.sans])),
+        sans=tuple(
+            dict.fromkeys([endpoint, *([vip] if vip else []), *own, *written.sans, *further_names(cluster)])
+        ),
         servers=servers,
         pod_cidr=str(written.pod_cidr or POD_CIDR[written.distribution]),
         service_cidr=str(services),

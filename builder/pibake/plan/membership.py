@@ -73,6 +73,11 @@ class Kubernetes:
         return f"https://{self.host}"
 
     @property
+    def minor(self) -> int:
+        """The release's second number: 31 of v1.31.4."""
+        return int(self.version.split(".")[1])
+
+    @property
     def embedded_etcd(self) -> bool:
         """Whether k3s runs etcd itself: with several servers and no external datastore."""
         return self.distribution == "k3s" and len(self.servers) > 1 and self.datastore is None
