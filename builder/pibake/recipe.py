@@ -1,7 +1,7 @@
 """Recipes: what goes into the golden image of a kind of node. Nodes with the same recipe share one image.
 
-A recipe is Kubernetes, the seed unit where the base needs it, packages, what hooks made, and the files of overlays that
-are the same on every node. Later ones take the place of earlier ones, in this order.
+A recipe is Kubernetes, the seed unit where the base needs it, packages, add-ons, what hooks made, and the files of overlays
+that are the same on every node. Later ones take the place of earlier ones, in this order.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pibake.bases import Base
     from pibake.cache import Cache
     from pibake.config.overlays import Item
+    from pibake.delivery import Delivery
     from pibake.plan import Hook, Kubernetes, NodePlan, Overlay
     from pibake.progress import Progress
     from pibake.system import System
@@ -42,19 +43,24 @@ NO_USER = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What goes into a golden image, beside the Kubernetes that all nodes of a plan have."""
+    """What goes into a golden image, beside what all nodes of a plan have: Kubernetes, and what add-ons want on every member.
+
+    `starts` says that its node starts the cluster, so that add-ons themselves go along.
+    """
 
     lays: bool
+    starts: bool
     packages: tuple[str, ...]
     debs: tuple[Path, ...]
     hooks: tuple[Hook, ...]
     overlays: tuple[Overlay, ...]
 
 
-def of(node: NodePlan, system: System) -> Recipe:
-    """Return the recipe of a node on a base of this system."""
-    packages = tuple(sorted(set(node.packages)))
-    return Recipe(early(node, system), packages, tuple(sorted(set(node.debs))), node.hooks, node.overlays)
+def of(node: NodePlan, system: System, *, addons: bool = False) -> Recipe:
+    """Return the recipe of a node on a base of this system; `addons` says that there are any to be brought."""
+    starts = addons and node.member is not None and node.member.starts
+    packages, debs = tuple(sorted(set(node.packages))), tuple(sorted(set(node.debs)))
+    return Recipe(early(node, system), starts, packages, debs, node.hooks, node.overlays)
 
 
 def obtain(
@@ -65,6 +71,7 @@ def obtain(
     progress: Progress,
     *,
     kubernetes: Kubernetes | None,
+    addons: Delivery | None = None,
     policy: Policy | None = None,
 ) -> Payload:
     """Return what a recipe comes to on a base: files in the cache and in the user's folders.
@@ -76,6 +83,7 @@ def obtain(
         cache: where downloads and the results of hooks are kept.
         progress: where to show what is going on.
         kubernetes: which Kubernetes, if any.
+        addons: what brings its add-ons, if any.
         policy: how patient to be with the network.
 
     Raises:
@@ -90,6 +98,10 @@ def obtain(
     )
     if recipe.lays:
         found = payload.with_seed_unit(found, system, cache)
+    if addons:
+        found |= addons.members(system.arch)
+        if recipe.starts:
+            found |= addons.first(system.arch)
     for hook in recipe.hooks:
         found |= hooks.obtain(hook, base, system.arch, cache, progress)
     _seen(recipe, found, system)

@@ -18,7 +18,7 @@ LAYERS = (
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported", "netboot"),
     ("accel", "share", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "recipe", "uses", "age", "vault", "live", "checkup", "crew", "flash", "card", "probe", "rack"),
+     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "pins", "charts", "containers", "delivery", "recipe", "uses", "age", "vault", "live", "checkup", "crew", "flash", "card", "probe", "rack"),
     ("ground", "nodes", "build", "unpack", "reseed", "serve"),
     ("cli", "__main__"),
 )  # fmt: skip

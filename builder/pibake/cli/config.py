@@ -81,6 +81,7 @@ def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> N
         click.echo(json.dumps(decided.to_json(), indent=2, ensure_ascii=False))
     else:
         _show(decided)
+        _show_downloads(decided)
     for doubt in doubts:
         click.echo(f"{click.style('warning:', fg='yellow')} {doubt}", err=True)
 
@@ -137,6 +138,20 @@ def _show(decided: Plan) -> None:
             "  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip() for row in rows
         )
     )
+
+
+def _show_downloads(decided: Plan) -> None:
+    """Print what a build would still have to download for add-ons."""
+    from pibake import delivery
+    from pibake.cache import Cache
+    from pibake.progress import Silent
+
+    addons = delivery.of(decided, Cache(), Silent())
+    missing = list(addons.missing()) if addons else []
+    if missing:
+        click.echo(f"\nto download for add-ons: {len(missing)}")
+    for line in missing:
+        click.echo(f"  {line}")
 
 
 def _source(addon: Addon) -> str:

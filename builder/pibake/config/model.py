@@ -338,7 +338,7 @@ class Kubernetes(Strict):
     )
     airgap: leaves.Switch = Field(
         default=False,
-        description="k3s: bake in the images of the same release, so that no node needs a registry.",
+        description="Bake in the charts and container images of add-ons and, with k3s, the images of the same release, so that no node needs a registry.",
         examples=[True],
     )
     disable: tuple[leaves.Component, ...] = Field(

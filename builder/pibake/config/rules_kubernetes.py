@@ -18,7 +18,7 @@ POD_CIDR = {"k3s": "10.42.0.0/16", "kubeadm": "10.244.0.0/16"}
 """Each distribution's own default; kubeadm's is flannel's."""
 SERVICE_CIDR = {"k3s": "10.43.0.0/16", "kubeadm": "10.96.0.0/12"}
 ONLY = {
-    "k3s": ("airgap", "disable", "snapshotter", "datastore", "registries"),
+    "k3s": ("disable", "snapshotter", "datastore", "registries"),
     "kubeadm": ("cni", "token_ttl"),
 }
 """Keys that mean something with one distribution only."""

@@ -118,6 +118,11 @@ class Membership:
     taints: tuple[str, ...]
     kubernetes: Kubernetes = field(hash=False)
 
+    @property
+    def starts(self) -> bool:
+        """Whether this node starts the cluster, and brings its add-ons."""
+        return self.part in {K3sServer(first=True), KubeadmInit()}
+
 
 def kubernetes_json(kubernetes: Kubernetes) -> dict[str, Any]:
     """Return what all members share as JSON values, without what is empty."""
