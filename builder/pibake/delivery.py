@@ -96,7 +96,7 @@ class Delivery:
         ]
         files += [
             PayloadFile(f"{kubeadm.ADDONS}/00-{path.name}", path, PRIVATE, self.cache.sha256(path))
-            for path in self._brought(arch)
+            for path in self._bundled(arch)
         ]
         own = Payload(tuple(files), folders=(PayloadFolder(kubeadm.ADDONS, 0o700),), arch=arch)
         return payload.own("addons") | own
@@ -170,10 +170,18 @@ class Delivery:
     def _source(self) -> charts.Source:
         return charts.Source(self._pins, self.cache, self.progress, self.policy)
 
-    def _brought(self, arch: str) -> tuple[Path, ...]:
-        """Return the manifests of a bundle."""
-        folder, version = self.kubernetes.bundle, self.kubernetes.version
-        return payload.read_bundle(folder, version, arch, self.cache).manifests if folder else ()
+    def _bundled(self, arch: str) -> tuple[Path, ...]:
+        """Return the manifests of a bundle, which must have what applies them, too."""
+        folder = self.kubernetes.bundle
+        if folder is None:
+            return ()
+        brought = payload.read_bundle(folder, self.kubernetes.version, arch, self.cache)
+        if not brought.debs and "kubectl" not in {path.name for path in brought.bin}:
+            raise PibakeError(
+                f"the bundle {folder} has no bin/kubectl, and no packages either",
+                "the first server applies add-ons and manifests with it",
+            )
+        return brought.manifests
 
     def _file(self, path: str, text: str, mode: int) -> PayloadFile:
         data = text.encode()

@@ -20,6 +20,7 @@ from pibake.cache import Cache
 from pibake.charts import content
 from pibake.crew import Crew
 from pibake.errors import FetchError, PibakeError, VerificationError
+from pibake.offers import Remote
 from pibake.pins import FILE, Pins
 from pibake.plan import ChartRef
 from pibake.progress import Plain
@@ -327,12 +328,12 @@ def test_a_manifest_is_pinned_like_a_chart(
     shop: Shop, source: charts.Source, lab: Path, tmp_path: Path
 ) -> None:
     shop.server.add("standard-install.yaml", b"kind: List\n")
-    url = f"{shop.server.url}standard-install.yaml"
-    assert charts.manifest("gateway-api", url, "v1.6.0", "", source) == b"kind: List\n"
+    remote = Remote(url=f"{shop.server.url}standard-install.yaml", version="v1.6.0")
+    assert charts.manifest("gateway-api", remote, source) == b"kind: List\n"
     shop.server.add("standard-install.yaml", b"kind: Listing\n")
-    assert charts.manifest("gateway-api", url, "v1.6.0", "", source) == b"kind: List\n"
+    assert charts.manifest("gateway-api", remote, source) == b"kind: List\n"
     with pytest.raises(VerificationError, match="add-on gateway-api"):
-        charts.manifest("gateway-api", url, "v1.6.0", "", fresh(lab, tmp_path / "another"))
+        charts.manifest("gateway-api", remote, fresh(lab, tmp_path / "another"))
 
 
 # the user's own
