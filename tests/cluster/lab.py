@@ -101,8 +101,9 @@ class Lab:
     def kubectl(self, *argv: str, check: bool = True, stdin: str = "") -> str:
         built = tools() / "kubectl"
         program = built if built.exists() else "kubectl"
-        config = self.folder / "kubeconfig"
-        return self.run(program, "--kubeconfig", config, *argv, check=check, input=stdin)
+        # what kubectl learns of a server is for no other one at the same address
+        own = ("--kubeconfig", self.folder / "kubeconfig", "--cache-dir", self.folder / "kubectl")
+        return self.run(program, *own, *argv, check=check, input=stdin)
 
     def get(self, *argv: str) -> Any:
         return json.loads(self.kubectl("get", *argv, "-o", "json"))

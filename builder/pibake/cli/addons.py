@@ -127,17 +127,20 @@ def _manifests(config: Path | None, names: tuple[str, ...]) -> list[Manifest]:
     """Return what add-ons come to; Secrets, masked, last where all are asked for."""
     from pibake import catalog
     from pibake.kube import addons as rendering
+    from pibake.kube import review
     from pibake.plan import plan
 
     decided = plan(configuration.load(locate(config), bases=catalog.names()))
     if not decided.addons:
         raise PibakeError("this cluster has no add-ons", "`pibake addons list` shows what there is")
-    known = [addon.name for addon in decided.addons]
-    if stray := next((name for name in names if name not in known), None):
-        raise PibakeError(f"this cluster has no add-on {stray}", f"it has {', '.join(known)}")
     found = list(rendering.render(decided))
+    for doubt in review.check(decided, found):
+        click.echo(f"{click.style('warning:', fg='yellow')} {doubt}", err=True)
     if secrets := rendering.secret_manifest(decided, rendering.unread(decided)):
         found.append(rendering.masked(secrets))
+    known = [addon.name for addon in decided.addons]
+    if stray := next((name for name in names if name not in {*known, rendering.SECRETS}), None):
+        raise PibakeError(f"this cluster has no add-on {stray}", f"it has {', '.join(known)}")
     return [manifest for manifest in found if not names or manifest.name in names]
 
 

@@ -70,11 +70,11 @@ def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> N
 
     decided = decide(configuration.load(locate(config), bases=catalog.names()))
     templates.check(decided.nodes)
+    doubts = [addon.warning for addon in decided.addons if addon.warning]
     if decided.addons:
         from pibake.kube import addons, review
 
-        for doubt in review.check(decided, addons.render(decided)):
-            click.echo(f"warning: {doubt}", err=True)
+        doubts += review.check(decided, addons.render(decided))
     if hostnames:
         decided = replace(decided, nodes=tuple(dict.fromkeys(map(decided.node, hostnames))))
     if as_json:
@@ -82,9 +82,8 @@ def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> N
     else:
         _show(decided)
         _show_downloads(decided)
-    for addon in decided.addons:
-        if addon.warning:
-            click.echo(f"{click.style('warning:', fg='yellow')} {addon.warning}", err=True)
+    for doubt in doubts:
+        click.echo(f"{click.style('warning:', fg='yellow')} {doubt}", err=True)
 
 
 @click.command(

@@ -129,5 +129,6 @@ def _required(entry: Entry) -> tuple[str, ...]:
 def _warning(name: str, entry: Entry) -> str:
     if not entry.status:
         return ""
-    instead = f"; take {entry.instead} instead" if entry.instead else ""
+    told = not entry.instead or entry.instead in entry.status
+    instead = "" if told else f"; take {entry.instead} instead"
     return f"{name}: {entry.status.rstrip('.')}{instead}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pibake import kubeyaml, resources
 from pibake.errors import PibakeError
@@ -68,8 +68,14 @@ def parse(text: str, name: str) -> Entry:
         ValueError: it is no YAML, or not in the form of `Entry`.
     """
     try:
-        ((data, _),) = kubeyaml.load_all(text)
         # read as JSON, a list may be a tuple, and nothing else may be anything else
-        return Entry.model_validate_json(json.dumps(data))
+        return Entry.model_validate_json(json.dumps(_one(text)))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def _one(text: str) -> Any:
+    documents = kubeyaml.load_all(text)
+    if len(documents) != 1:
+        raise ValueError("one document is expected")
+    return documents[0][0]
