@@ -6,6 +6,7 @@ for the files it names (`files`); what any of them finds is a `Problem`, and all
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from pibake.errors import ConfigError, PibakeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from pibake.config.model import ClusterFile
+    from pibake.config.model import ClusterFile, Node
     from pibake.config.overlays import Item
     from pibake.config.problems import Problem
 
@@ -50,6 +51,13 @@ class Cluster:
     images: Mapping[str, Path]
     debs: Mapping[str, tuple[Path, ...]]
     hooks: Mapping[str, Path]
+
+    @functools.cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes, each with what its class and `defaults` say where it says nothing itself."""
+        from pibake.config import layers  # noqa: PLC0415 - as in `load`
+
+        return layers.resolved(self.file)
 
 
 def find(start: Path) -> Path | None:
@@ -126,7 +134,7 @@ def _checked(
     render: Callable[[Iterable[Problem]], list[str]],
 ) -> Cluster:
     """Put values through every check; return the cluster, or raise with what was found before and here."""
-    from pibake.config import check, files, rules, rules_kubernetes, rules_network, rules_wire  # noqa: PLC0415 - as in `load`
+    from pibake.config import check, files, rules, rules_disks, rules_kubernetes, rules_network, rules_wire  # noqa: PLC0415 - as in `load`
 
     folder = source.parent if source else Path.cwd()
     named = files.Files(folder.absolute())
@@ -136,6 +144,7 @@ def _checked(
         *rules_network.check(data),
         *rules_kubernetes.check(data),
         *rules_wire.check(data),
+        *rules_disks.check(data),
     ]
     problems = [*found, *shape, *between, *named.find(data)]
     if typed is None or problems or named.elsewhere:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator, WithJsonSchema
 
 from pibake.boards import BOARDS
-from pibake.config import accounts, kube, membership, names, radio, values, wire
+from pibake.config import accounts, disks, kube, membership, names, radio, values, wire
 from pibake.config.problems import Bad
 from pibake.secret import Secret
 
@@ -89,6 +89,11 @@ Adopt = Annotated[str, *_leaf(wire.adopt, enum=list(wire.ADOPT))]
 Window = Annotated[int, *_leaf(wire.window, pattern="^([0-9]+h)?([0-9]+m)?([0-9]+s)?$")]
 Interface = Annotated[str, *_leaf(wire.interface, maxLength=15)]
 Disk = Annotated[int, *_leaf(values.disk, pattern="^[1-9][0-9]*(MiB|GiB)$")]
+ClassName = Annotated[str, *_leaf(names.node_class, type=SCALAR, pattern=f"^{LABEL}$")]
+Device = Annotated[str, *_leaf(disks.device, pattern="^/dev/.+$")]
+MountPoint = Annotated[str, *_leaf(disks.mount, pattern="^/.+$")]
+FileSystem = Annotated[str, *_leaf(disks.filesystem, enum=list(disks.FILE_SYSTEMS))]
+DiskLabel = Annotated[str, *_leaf(disks.label, type=SCALAR, maxLength=disks.LONGEST_LABEL)]
 BaseName = Annotated[str, *_leaf(str)]
 
 

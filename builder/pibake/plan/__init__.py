@@ -21,6 +21,7 @@ from pibake.plan.membership import (
 )
 from pibake.plan.values import (
     BaseRef,
+    Disk,
     Hook,
     Host,
     Link,
@@ -32,11 +33,13 @@ from pibake.plan.values import (
     User,
     Wifi,
     Wire,
+    disk_json,
     node_json,
 )
 
 __all__ = [
     "BaseRef",
+    "Disk",
     "Fleet",
     "Hook",
     "Host",
@@ -58,6 +61,7 @@ __all__ = [
     "User",
     "Wifi",
     "Wire",
+    "disk_json",
     "node_json",
     "part_name",
     "plan",
