@@ -34,6 +34,7 @@ ROOT = "root:root"
 VOLATILE = ("dev", "proc", "run", "sys")
 """Folders that are empty in an image, and filled at every boot (file-hierarchy(7))."""
 HIDDEN = "a template (a name ending in .j2) is written there at the first boot; tmpfiles.d makes what is to be in /run"
+BELOW = "a data disk of the node is mounted there: put it elsewhere, or mount the disk elsewhere"
 NO_USER = (
     "who belongs to no package of the base, or is made at the first boot, is not there yet: "
     "a line of tmpfiles.d in the overlay (`z /PATH MODE USER GROUP`) hands a file over at boot"
@@ -42,19 +43,22 @@ NO_USER = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What goes into a golden image, beside the Kubernetes that all nodes of a plan have."""
+    """What goes into a golden image, beside the Kubernetes that all nodes of a plan have; `mounts` are those of data disks."""
 
     lays: bool
     packages: tuple[str, ...]
     debs: tuple[Path, ...]
     hooks: tuple[Hook, ...]
     overlays: tuple[Overlay, ...]
+    mounts: tuple[str, ...] = ()
 
 
 def of(node: NodePlan, system: System) -> Recipe:
     """Return the recipe of a node on a base of this system."""
     packages = tuple(sorted(set(node.packages)))
-    return Recipe(early(node, system), packages, tuple(sorted(set(node.debs))), node.hooks, node.overlays)
+    files = tuple(sorted(set(node.debs)))
+    mounts = tuple(sorted(disk.mount for disk in node.disks))
+    return Recipe(early(node, system), packages, files, node.hooks, node.overlays, mounts)
 
 
 def obtain(
@@ -84,12 +88,15 @@ def obtain(
     """
     for path in recipe.debs:
         debs.control(path, system.arch)
-    wanted = apt.Wanted(recipe.packages, recipe.debs)
+    partitioner = ("fdisk",) if recipe.mounts and not _has_sfdisk(base) else ()
+    wanted = apt.Wanted((*recipe.packages, *partitioner), recipe.debs)
     found = payload.obtain(
         kubernetes, base, cache, progress, arch=system.arch, packages=wanted, policy=policy
     )
     if recipe.lays:
         found = payload.with_seed_unit(found, system, cache)
+    if recipe.mounts:
+        found = payload.with_disks(found)
     for hook in recipe.hooks:
         found |= hooks.obtain(hook, base, system.arch, cache, progress)
     _seen(recipe, found, system)
@@ -102,20 +109,26 @@ def obtain(
 def _seen(recipe: Recipe, made: Payload, system: System) -> None:
     """Raise where something would go below a folder that another file system hides once the node is up."""
     hidden = tuple(f"{folder}/" for folder in (system.boot, *VOLATILE))
+    below = tuple(f"{mount.lstrip('/')}/" for mount in recipe.mounts)
     for path in (*(file.path for file in made.files), *made.links):
-        if path.startswith(hidden):
+        if path.startswith((*hidden, *below)):
             raise PibakeError(
                 f"the hook's /{path} would be hidden on the node: another file system is mounted there",
-                HIDDEN,
+                BELOW if path.startswith(below) else HIDDEN,
             )
     for overlay in recipe.overlays:
         for item in overlay.items:
-            if item.kind in {Kind.FILE, Kind.LINK} and item.path.startswith(hidden):
+            under = item.kind is not Kind.FOLDER and item.path.startswith(below)
+            if under or (item.kind in {Kind.FILE, Kind.LINK} and item.path.startswith(hidden)):
+                message = "this would be hidden on the node: another file system is mounted there"
                 raise ConfigError(
-                    [
-                        f"{display(item.source)}: this would be hidden on the node: another file system is mounted there\n   hint: {HIDDEN}"
-                    ]
+                    [f"{display(item.source)}: {message}\n   hint: {BELOW if under else HIDDEN}"]
                 )
+
+
+def _has_sfdisk(base: Base) -> bool:
+    files = Files(base.image, ext4.root_partition(base.image).start)
+    return any(files.find(f"{folder}/sfdisk")[1] for folder in ("usr/sbin", "sbin"))
 
 
 def _laid(items: tuple[Item, ...], accounts: _Accounts, cache: Cache) -> Payload:
