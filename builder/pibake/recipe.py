@@ -88,11 +88,8 @@ def obtain(
     """
     for path in recipe.debs:
         debs.control(path, system.arch)
-    partitioner = ("fdisk",) if recipe.mounts and not _has_sfdisk(base) else ()
-    wanted = apt.Wanted((*recipe.packages, *partitioner), recipe.debs)
-    found = payload.obtain(
-        kubernetes, base, cache, progress, arch=system.arch, packages=wanted, policy=policy
-    )
+    asked = wanted(recipe, base.image)
+    found = payload.obtain(kubernetes, base, cache, progress, arch=system.arch, packages=asked, policy=policy)
     if recipe.lays:
         found = payload.with_seed_unit(found, system, cache)
     if recipe.mounts:
@@ -104,6 +101,16 @@ def obtain(
     for overlay in recipe.overlays:
         found |= _laid(overlay.items, accounts, cache)
     return found
+
+
+def wanted(recipe: Recipe, image: Path) -> apt.Wanted:
+    """Return what to ask apt for: a recipe's packages, and what data disks need that a base's image does not have."""
+    lacking: tuple[str, ...] = ()
+    if recipe.mounts:
+        files = Files(image, ext4.root_partition(image).start)
+        there = any(files.find(f"{folder}/sfdisk")[1] for folder in ("usr/sbin", "sbin"))
+        lacking = () if there else ("fdisk",)
+    return apt.Wanted((*recipe.packages, *lacking), recipe.debs)
 
 
 def _seen(recipe: Recipe, made: Payload, system: System) -> None:
@@ -124,11 +131,6 @@ def _seen(recipe: Recipe, made: Payload, system: System) -> None:
                 raise ConfigError(
                     [f"{display(item.source)}: {message}\n   hint: {BELOW if under else HIDDEN}"]
                 )
-
-
-def _has_sfdisk(base: Base) -> bool:
-    files = Files(base.image, ext4.root_partition(base.image).start)
-    return any(files.find(f"{folder}/sfdisk")[1] for folder in ("usr/sbin", "sbin"))
 
 
 def _laid(items: tuple[Item, ...], accounts: _Accounts, cache: Cache) -> Payload:

@@ -544,5 +544,6 @@ def test_nothing_is_mounted_over_something_else(bench: Bench) -> None:
     assert told["detail"] == f"something else is mounted on {place}"
 
 
-def test_the_program_is_python_3_5() -> None:
-    ast.parse(PROGRAM.read_text("utf-8"), feature_version=(3, 5))
+def test_the_program_is_python_that_old_systems_read() -> None:
+    tree = ast.parse(PROGRAM.read_text("utf-8"), feature_version=(3, 5))
+    assert not [found for found in ast.walk(tree) if isinstance(found, ast.JoinedStr | ast.NamedExpr)]
