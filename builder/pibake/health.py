@@ -44,6 +44,7 @@ def judge(report: Mapping[str, Any], manifest: Mapping[str, Any], *, disk_bytes:
         _none("failed units", [f"{unit}: {log.strip()}" for unit, log in report["failed_units"].items()]),
         *_seed(report, manifest),
         *_host_key(report["host_keys"], manifest.get("host_key")),
+        *(_disk(disk, report.get("disks", [])) for disk in node.get("disks", [])),
         _join(report["join"], node.get("member")),
         _clock(report["clock"], manifest["source_date_epoch"]),
         _growth(report["root_bytes"], disk_bytes),
@@ -165,6 +166,19 @@ def _join(state: Mapping[str, Any], member: Mapping[str, Any] | None) -> Check:
     if alone or seen == "scrubbed ok":
         return Check("first boot", f"{seen}: {state['detail']}" if alone else seen)
     return Check("first boot", seen, state["detail"])
+
+
+def _disk(disk: Mapping[str, Any], seen: list[Mapping[str, Any]]) -> Check:
+    """Judge a data disk by what is mounted in its place; why nothing is, its own program says."""
+    name = f"disk {disk['label']}"
+    found = next((one for one in seen if one["mount"] == disk["mount"]), None)
+    if found is None:
+        return Check(name, "nothing", "pibake-disks.service did not run")
+    if found["status"] != "ok" or "filesystem" not in found:
+        return Check(name, found["status"], found["detail"])
+    where = f"{found['filesystem']} on {found['source']} at {found['mount']}, {size(found['bytes'])}"
+    same = found["filesystem"] == disk["filesystem"]
+    return Check(name, where, "" if same else f"expected {disk['filesystem']}")
 
 
 def _clock(clock: float, epoch: int) -> Check:

@@ -132,6 +132,13 @@ def with_seed_unit(payload: Payload, system: System, cache: Cache) -> Payload:
     return found | Payload((empty,), links=links)
 
 
+def with_disks(payload: Payload) -> Payload:
+    """Add the unit that makes and mounts data disks, and the one that says how it goes."""
+    units = ("pibake-join.service", "pibake-disks.service")
+    links = {path: to for unit in units for path, to in _enabled(unit).items()}
+    return payload | own("node", "disks") | Payload(links=links)
+
+
 def own(*names: str) -> Payload:
     """Return the files of pibake's own overlays; a later one's take the place of an earlier one's."""
     files = {

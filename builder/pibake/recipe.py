@@ -35,6 +35,7 @@ ROOT = "root:root"
 VOLATILE = ("dev", "proc", "run", "sys")
 """Folders that are empty in an image, and filled at every boot (file-hierarchy(7))."""
 HIDDEN = "a template (a name ending in .j2) is written there at the first boot; tmpfiles.d makes what is to be in /run"
+BELOW = "a data disk of the node is mounted there: put it elsewhere, or mount the disk elsewhere"
 NO_USER = (
     "who belongs to no package of the base, or is made at the first boot, is not there yet: "
     "a line of tmpfiles.d in the overlay (`z /PATH MODE USER GROUP`) hands a file over at boot"
@@ -45,7 +46,7 @@ NO_USER = (
 class Recipe:
     """What goes into a golden image, beside what all nodes of a plan have: Kubernetes, and what add-ons want on every member.
 
-    `starts` says that its node starts the cluster, so that add-ons themselves go along.
+    `starts` says that its node starts the cluster, so that add-ons themselves go along; `mounts` are those of data disks.
     """
 
     lays: bool
@@ -54,13 +55,15 @@ class Recipe:
     debs: tuple[Path, ...]
     hooks: tuple[Hook, ...]
     overlays: tuple[Overlay, ...]
+    mounts: tuple[str, ...] = ()
 
 
 def of(node: NodePlan, system: System, *, addons: bool = False) -> Recipe:
     """Return the recipe of a node on a base of this system; `addons` says that there are any to be brought."""
     starts = addons and node.member is not None and node.member.starts
     packages, debs = tuple(sorted(set(node.packages))), tuple(sorted(set(node.debs)))
-    return Recipe(early(node, system), starts, packages, debs, node.hooks, node.overlays)
+    mounts = tuple(sorted(disk.mount for disk in node.disks))
+    return Recipe(early(node, system), starts, packages, debs, node.hooks, node.overlays, mounts)
 
 
 def obtain(
@@ -92,12 +95,12 @@ def obtain(
     """
     for path in recipe.debs:
         debs.control(path, system.arch)
-    wanted = apt.Wanted(recipe.packages, recipe.debs)
-    found = payload.obtain(
-        kubernetes, base, cache, progress, arch=system.arch, packages=wanted, policy=policy
-    )
+    asked = wanted(recipe, base.image)
+    found = payload.obtain(kubernetes, base, cache, progress, arch=system.arch, packages=asked, policy=policy)
     if recipe.lays:
         found = payload.with_seed_unit(found, system, cache)
+    if recipe.mounts:
+        found = payload.with_disks(found)
     if addons:
         found |= addons.members(system.arch)
         if recipe.starts:
@@ -111,22 +114,33 @@ def obtain(
     return found
 
 
+def wanted(recipe: Recipe, image: Path) -> apt.Wanted:
+    """Return what to ask apt for: a recipe's packages, and what data disks need that a base's image does not have."""
+    lacking: tuple[str, ...] = ()
+    if recipe.mounts:
+        files = Files(image, ext4.root_partition(image).start)
+        there = any(files.find(f"{folder}/sfdisk")[1] for folder in ("usr/sbin", "sbin"))
+        lacking = () if there else ("fdisk",)
+    return apt.Wanted((*recipe.packages, *lacking), recipe.debs)
+
+
 def _seen(recipe: Recipe, made: Payload, system: System) -> None:
     """Raise where something would go below a folder that another file system hides once the node is up."""
     hidden = tuple(f"{folder}/" for folder in (system.boot, *VOLATILE))
+    below = tuple(f"{mount.lstrip('/')}/" for mount in recipe.mounts)
     for path in (*(file.path for file in made.files), *made.links):
-        if path.startswith(hidden):
+        if path.startswith((*hidden, *below)):
             raise PibakeError(
                 f"the hook's /{path} would be hidden on the node: another file system is mounted there",
-                HIDDEN,
+                BELOW if path.startswith(below) else HIDDEN,
             )
     for overlay in recipe.overlays:
         for item in overlay.items:
-            if item.kind in {Kind.FILE, Kind.LINK} and item.path.startswith(hidden):
+            under = item.kind is not Kind.FOLDER and item.path.startswith(below)
+            if under or (item.kind in {Kind.FILE, Kind.LINK} and item.path.startswith(hidden)):
+                message = "this would be hidden on the node: another file system is mounted there"
                 raise ConfigError(
-                    [
-                        f"{display(item.source)}: this would be hidden on the node: another file system is mounted there\n   hint: {HIDDEN}"
-                    ]
+                    [f"{display(item.source)}: {message}\n   hint: {BELOW if under else HIDDEN}"]
                 )
 
 

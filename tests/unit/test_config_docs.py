@@ -21,8 +21,8 @@ BASES = ("debian-12", "debian-13", "ubuntu-24.04")
 def table(names: str) -> str:
     rows = ["| key | | what it is | example |", "|---|---|---|---|"]
     for name in names.split():
-        shared = model.Common.model_fields if name == "Node" else {}
-        fields = getattr(model, name).model_fields.items()
+        shared = model.Common.model_fields if name in {"Node", "NodeClass"} else {}
+        fields = model.keys(getattr(model, name)).items()
         for key, field in sorted(fields, key=lambda item: not item[1].is_required()):
             if key in shared:
                 continue
@@ -76,6 +76,16 @@ def test_the_example_loads(tmp_path: Path) -> None:
     assert config.load(path, bases=BASES).file.nodes[1].serial == "abcd1234"
 
 
+def test_the_example_of_classes_loads(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(
+        next(text for text in EXAMPLE.findall(PAGE.read_text("utf-8")) if "class: storage" in text)
+    )
+    node = config.load(path, bases=BASES).nodes[2]
+    assert node.labels == {"site": "attic", "disk": "ssd", "rack": "left"}
+    assert node.packages == ("smartmontools",)
+
+
 def test_the_complaint_shown_is_the_one_that_is_made() -> None:
     said = (PAGE.parents[1] / "tests/invalid/addresses.txt").read_text("utf-8").split("\n\n")[0]
     shown = PAGE.read_text("utf-8")
@@ -85,10 +95,11 @@ def test_the_complaint_shown_is_the_one_that_is_made() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "key"),
-    [(kind, key) for _, kinds in check.OWNERS.values() for kind in kinds for key in kind.model_fields],
+    [(kind, key) for _, kinds in check.OWNERS.values() for kind in kinds for key in model.keys(kind)],
 )
 def test_every_key_is_described(kind: Any, key: str) -> None:
-    field = kind.model_fields[key]
+    field = model.keys(kind)[key]
+    assert field.description
     assert field.description.endswith(".")
     assert field.examples or key in {"defaults", "kubernetes", "network", "users", "nodes"}
 

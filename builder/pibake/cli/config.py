@@ -173,6 +173,7 @@ def _row(node: NodePlan) -> dict[str, str]:
         "address": str(node.link.address),
         "address6": str(node.link.address6 or ""),
         "link": "wifi" if node.wifi else "",
+        "class": node.node_class,
         "role": part_name(node.member.part) if node.member else node.role,
         "board": node.board,
         "serial": node.serial,
@@ -181,6 +182,7 @@ def _row(node: NodePlan) -> dict[str, str]:
         "overlays": ", ".join(overlay.name for overlay in node.overlays),
         "packages": ", ".join([*node.packages, *(deb.name for deb in node.debs)]),
         "hooks": ", ".join(hook.name for hook in node.hooks),
+        "disks": ", ".join(f"{disk.device} on {disk.mount} ({disk.filesystem})" for disk in node.disks),
         "labels": ", ".join(f"{key}={text}" for key, text in node.labels.items()),
         "taints": ", ".join(node.member.taints) if node.member else "",
     }

@@ -6,6 +6,7 @@ for the files it names (`files`); what any of them finds is a `Problem`, and all
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from pibake.config.addon import Addon
-    from pibake.config.model import ClusterFile
+    from pibake.config.model import ClusterFile, Node
     from pibake.config.overlays import Item
     from pibake.config.problems import Problem
 
@@ -53,6 +54,13 @@ class Cluster:
     debs: Mapping[str, tuple[Path, ...]]
     hooks: Mapping[str, Path]
     addons: tuple[Addon, ...] = ()
+
+    @functools.cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes, each with what its class and `defaults` say where it says nothing itself."""
+        from pibake.config import layers  # noqa: PLC0415 - as in `load`
+
+        return layers.resolved(self.file)
 
 
 def find(start: Path) -> Path | None:
@@ -137,6 +145,7 @@ def _checked(
         files,
         rules,
         rules_addons,
+        rules_disks,
         rules_kubernetes,
         rules_network,
         rules_pools,
@@ -153,6 +162,7 @@ def _checked(
         *rules_wire.check(data),
         *rules_addons.check(data),
         *rules_pools.check(data),
+        *rules_disks.check(data),
     ]
     chosen = addons.read(data, named)
     problems = [*found, *shape, *between, *named.find(data), *chosen.problems]

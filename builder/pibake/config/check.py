@@ -24,6 +24,11 @@ OWNERS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "users.*": ("a user", (model.User,)),
     "nodes.*": ("a node", (model.Node,)),
     "users.*.ssh_keys.*": ("an SSH key", (model.KeyFile, model.KeyAt)),
+    "classes.*": ("a class", (model.NodeClass,)),
+    "defaults.disks.*": ("a disk", (model.DataDisk,)),
+    "classes.*.disks.*": ("a disk", (model.DataDisk,)),
+    "nodes.*.disks.*": ("a disk", (model.DataDisk,)),
+    "classes.*.base": ("a base", (model.FileBase, model.UrlBase)),
     "defaults.base": ("a base", (model.FileBase, model.UrlBase)),
     "nodes.*.base": ("a base", (model.FileBase, model.UrlBase)),
     "addons.*": ("an add-on of your own", (model.OwnAddon,)),
@@ -40,13 +45,15 @@ SYNONYMS = {
     "passwd": "password_hash", "hashed_passwd": "password_hash", "username": "name", "hosts": "nodes",
     "cluster_cidr": "pod_cidr", "tls_san": "sans", "tls_sans": "sans", "type": "distribution",
     "ipv6_address": "address6", "key": "psk", "regulatory_domain": "country", "wlan": "wifi", "accept_ra": "ra",
-    "vlan_id": "vlan", "ram": "memory", "search_domains": "search", "digest": "sha256", "checksum": "sha256",
+    "vlan_id": "vlan", "ram": "memory", "search_domains": "search", "profile": "class",
+    "mountpoint": "mount", "mount_point": "mount", "fstype": "filesystem", "fs": "filesystem", "volumes": "disks", "digest": "sha256", "checksum": "sha256",
 }  # fmt: skip
 """What other tools call our keys, where it is too far from them for `difflib`."""
 
 TOO_MANY_SERVERS = "a fourth name server: glibc's resolver uses the first three (MAXNS in resolv.h) and silently drops the rest"
 LISTS = {
     "disable",
+    "disks",
     "dns",
     "groups",
     "hooks",
@@ -173,7 +180,7 @@ def _empty(loc: Loc) -> Problem:
 def _unknown(loc: Loc) -> Problem:
     key = str(loc[-1])
     title, models = _owner(loc[:-1])
-    keys = [name for kind in models for name in kind.model_fields]
+    keys = [name for kind in models for name in model.keys(kind)]
     if "ssh" not in key and re.search(r"pas+w|pwd|passphrase", key):
         return Problem(
             loc,
@@ -197,7 +204,7 @@ def _unknown(loc: Loc) -> Problem:
 def _elsewhere(key: str, here: str) -> str:
     """Return a hint for a key that belongs to another mapping."""
     for place, (title, models) in OWNERS.items():
-        if title != here and any(key in kind.model_fields for kind in models):
+        if title != here and any(key in model.keys(kind) for kind in models):
             return f"`{key}` is a key of {title}" if place else f"`{key}` belongs at the top level"
     return ""
 
@@ -219,7 +226,7 @@ def _shape(loc: Loc, found: Any) -> Problem:
         )
     if len(models) > 1 and title != "a chart":
         return Problem(loc, f"{title} is text or a mapping of keys to values, not {got}")
-    if models or key in {"labels", "addons"}:
+    if models or key in {"labels", "addons", "classes"}:
         title = title if models else f"`{key}`"
         return Problem(
             loc, f"{title} is a mapping of keys to values, not {got}", "write each as `key: value`"
@@ -229,14 +236,14 @@ def _shape(loc: Loc, found: Any) -> Problem:
 
 
 def _owner(loc: Loc) -> tuple[str, tuple[type[BaseModel], ...]]:
-    parts = ["*" if isinstance(part, int) else part for part in loc]
-    if parts[:1] == ["addons"] and len(parts) > 1:
-        parts[1] = "*"
+    # what a person names stands for any name
+    named = loc[:1] in {("addons",), ("classes",)}
+    parts = ("*" if isinstance(part, int) or (named and at == 1) else part for at, part in enumerate(loc))
     return OWNERS.get(".".join(parts), ("", ()))
 
 
 def _example(models: tuple[type[BaseModel], ...], key: str) -> str:
     for kind in models:
-        if key in kind.model_fields and kind.model_fields[key].examples:
-            return flow(kind.model_fields[key].examples[0])  # type: ignore[index]
+        if (field := model.keys(kind).get(key)) and field.examples:
+            return flow(field.examples[0])
     return ""

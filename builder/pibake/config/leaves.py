@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator, WithJsonSchema
 
 from pibake.boards import BOARDS
-from pibake.config import accounts, formats, kube, membership, names, radio, values, wire
+from pibake.config import accounts, disks, formats, kube, membership, names, radio, values, wire
 from pibake.config.problems import Bad
 from pibake.secret import Secret
 
@@ -103,6 +103,11 @@ ChartName = Annotated[str, *_leaf(formats.chart_name, pattern="^[A-Za-z0-9][A-Za
 ChartVersion = Annotated[str, *_leaf(formats.chart_version, type=SCALAR)]
 Namespace = Annotated[str, *_leaf(names.label, pattern=f"^{LABEL}$")]
 ImageName = Annotated[str, *_leaf(formats.image, pattern=r"^\S+$")]
+ClassName = Annotated[str, *_leaf(names.node_class, type=SCALAR, pattern=f"^{LABEL}$")]
+Device = Annotated[str, *_leaf(disks.device, pattern="^/dev/.+$")]
+MountPoint = Annotated[str, *_leaf(disks.mount, pattern="^/.+$")]
+FileSystem = Annotated[str, *_leaf(disks.filesystem, enum=list(disks.FILE_SYSTEMS))]
+DiskLabel = Annotated[str, *_leaf(disks.label, type=SCALAR, maxLength=disks.LONGEST_LABEL)]
 BaseName = Annotated[str, *_leaf(str)]
 
 

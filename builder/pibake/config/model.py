@@ -6,14 +6,22 @@ The JSON Schema for editors and the reference in docs/cluster-yaml.md are made f
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from pibake.config import leaves
+from pibake.config import disks, leaves
 
 DEFAULT_BASE = "debian-13"
 DEFAULT_DOMAIN = "home.arpa"
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+
+def keys(kind: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the keys of a mapping as they are written, with what is known of each."""
+    return {field.alias or name: field for name, field in kind.model_fields.items()}
 
 
 class Strict(BaseModel):
@@ -78,8 +86,30 @@ Key = Annotated[
 ]
 
 
+class DataDisk(Strict):
+    """A whole disk of a node's for data: made once, mounted at every boot."""
+
+    device: leaves.Device = Field(
+        description="The disk, as the node calls it; one of /dev/disk/by-id where a board has several.",
+        examples=["/dev/sda"],
+    )
+    mount: leaves.MountPoint = Field(
+        description="The folder to mount it on, before Kubernetes starts.", examples=["/var/lib/longhorn"]
+    )
+    filesystem: leaves.FileSystem = Field(
+        default=disks.DEFAULT,
+        description=f"What it is formatted with if it is empty: ext4, xfs or btrfs; {disks.DEFAULT} unless set.",
+        examples=["xfs"],
+    )
+    label: leaves.DiskLabel | None = Field(
+        default=None,
+        description="Its name, by which the node knows it again wherever it is plugged in; the last part of `mount` unless set.",
+        examples=["data"],
+    )
+
+
 class Common(Strict):
-    """What a node can set, and `defaults` can set for all of them."""
+    """What a node can set, and its class and `defaults` can set for it."""
 
     role: leaves.Role | None = Field(
         default=None,
@@ -145,10 +175,19 @@ class Common(Strict):
         description="On the wire with `root: nfs`: where a node's own files live: server, ram, or an ext4 file system or empty disk of the board's; server unless set.",
         examples=["LABEL=data"],
     )
+    disks: tuple[DataDisk, ...] | None = Field(
+        default=None,
+        description="Disks for data, made if they are empty and mounted at every boot; a node's list replaces the defaults'.",
+        examples=[[{"device": "/dev/sda", "mount": "/var/lib/longhorn"}]],
+    )
 
 
 class Defaults(Common):
     """What every node gets unless it says otherwise."""
+
+
+class NodeClass(Common):
+    """What every node of a class gets unless it says otherwise."""
 
 
 class Node(Common):
@@ -175,6 +214,12 @@ class Node(Common):
         default=None,
         description="Serial number as in /proc/cpuinfo, or its last 8 digits; finds the board on the wire.",
         examples=["10000000abcd1234"],
+    )
+    class_: leaves.ClassName | None = Field(
+        default=None,
+        alias="class",
+        description="Which of `classes` it is of: what it does not say for itself it takes from there, and only then from `defaults`.",
+        examples=["storage"],
     )
 
 
@@ -446,6 +491,11 @@ class ClusterFile(Strict):
     )
     defaults: Defaults = Field(
         default=Defaults(), description="What every node gets unless it says otherwise."
+    )
+    classes: dict[leaves.ClassName, NodeClass] = Field(
+        default={},
+        description="Kinds of nodes, by name: what the nodes of each get unless they say otherwise.",
+        examples=[{"storage": {"labels": {"disk": "ssd"}}}],
     )
     network: Network = Field(description="The network of all nodes.")
     kubernetes: Kubernetes | None = Field(

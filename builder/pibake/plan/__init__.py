@@ -22,6 +22,7 @@ from pibake.plan.membership import (
 )
 from pibake.plan.values import (
     BaseRef,
+    Disk,
     Hook,
     Host,
     Link,
@@ -33,6 +34,7 @@ from pibake.plan.values import (
     User,
     Wifi,
     Wire,
+    disk_json,
     node_json,
 )
 
@@ -40,6 +42,7 @@ __all__ = [
     "Addon",
     "BaseRef",
     "ChartRef",
+    "Disk",
     "Fleet",
     "Hook",
     "Host",
@@ -61,6 +64,7 @@ __all__ = [
     "User",
     "Wifi",
     "Wire",
+    "disk_json",
     "node_json",
     "part_name",
     "plan",

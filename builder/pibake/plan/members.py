@@ -35,8 +35,8 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
         return None
     servers = tuple(
         Server(short, f"{short}.{file.domain}", str(node.address))
-        for node in file.nodes
-        if role(cluster, node) == "server"
+        for node in cluster.nodes
+        if role(node) == "server"
         for short in [node.hostname.partition(".")[0]]
     )
     vip = str(written.vip) if written.vip else ""
@@ -68,21 +68,20 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
     )
 
 
-def membership(cluster: Cluster, shared: Kubernetes | None, node: Node) -> Membership | None:
+def membership(shared: Kubernetes | None, node: Node) -> Membership | None:
     """Decide a node's part."""
     if shared is None:
         return None
-    taints = node.taints if node.taints is not None else cluster.file.defaults.taints or ()
     first = node.hostname.partition(".")[0] == shared.servers[0].hostname
-    server = role(cluster, node) == "server"
+    server = role(node) == "server"
     part: Part
     if shared.distribution == "k3s":
         part = K3sServer(first) if server else K3sAgent()
     else:
         part = KubeadmInit() if first else KubeadmJoin(control_plane=server)
-    return Membership(part, tuple(dict.fromkeys(taints)), shared)
+    return Membership(part, tuple(dict.fromkeys(node.taints or ())), shared)
 
 
-def role(cluster: Cluster, node: Node) -> str:
-    """Return a node's role: its own, the defaults', or agent."""
-    return node.role or cluster.file.defaults.role or "agent"
+def role(node: Node) -> str:
+    """Return a node's role, or agent."""
+    return node.role or "agent"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,35 @@ class Hook:
 
     name: str
     path: Path
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A data disk of a node's: where it is, what becomes of it, and what it is known by.
+
+    Attributes:
+        device: the whole disk, below /dev; once it is made, its `partition` says which it is.
+        mount: the folder it is mounted on.
+        filesystem: "ext4", "xfs" or "btrfs".
+        label: its name, and its file system's.
+        identity: "CLUSTER/HOSTNAME/LABEL", which the UUIDs are derived from: the same disk of the same node has the same ones.
+    """
+
+    device: str
+    mount: str
+    filesystem: str
+    label: str
+    identity: str
+
+    @property
+    def table(self) -> str:
+        """The UUID of its partition table (UEFI specification, GPT header, DiskGUID)."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"pibake:table:{self.identity}"))
+
+    @property
+    def partition(self) -> str:
+        """The UUID of its one partition (UEFI specification, GPT partition entry, UniquePartitionGUID)."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"pibake:partition:{self.identity}"))
 
 
 @dataclass(frozen=True)
@@ -187,6 +217,8 @@ class NodePlan:
     wire: Wire = Wire()
     wired: bool = False
     report: str = ""
+    node_class: str = ""
+    disks: tuple[Disk, ...] = ()
 
     @property
     def image_name(self) -> str:
@@ -263,10 +295,17 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "packages": [*node.packages, *(str(deb) for deb in node.debs)],
         "hooks": [{"name": hook.name, "path": str(hook.path)} for hook in node.hooks],
         "wire": vars(node.wire),
+        "class": node.node_class or None,
+        "disks": [disk_json(disk) for disk in node.disks],
         "users": [_user_json(user) for user in node.users],
         "locale": node.locale,
         "timezone": node.timezone,
     }
+
+
+def disk_json(disk: Disk) -> dict[str, str]:
+    """Return a data disk as JSON values, with the UUIDs it is known by."""
+    return {**vars(disk), "table": disk.table, "partition": disk.partition}
 
 
 def _member_json(member: Membership) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from pibake import network
-from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin
+from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin, disk_json
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
@@ -19,11 +19,16 @@ PASSWORDS = "etc/pibake/passwords"
 
 def files(node: NodePlan, secrets: Secrets | None) -> Tree:
     """Return what every node has, whatever its system."""
-    return network.radio(node) | Tree(
-        {
-            "etc/hosts": File(_hosts(node).encode()),
-            "etc/pibake/node.json": File(_node_json(node, secrets).encode()),
-        }
+    disks = Tree({"etc/pibake/disks.json": File(_disks_json(node).encode())}) if node.disks else Tree()
+    return (
+        network.radio(node)
+        | disks
+        | Tree(
+            {
+                "etc/hosts": File(_hosts(node).encode()),
+                "etc/pibake/node.json": File(_node_json(node, secrets).encode()),
+            }
+        )
     )
 
 
@@ -50,6 +55,12 @@ def _hosts(node: NodePlan) -> str:
         *(f"{host.address} {host.fqdn} {host.hostname}" for host in node.hosts),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _disks_json(node: NodePlan) -> str:
+    """Return /etc/pibake/disks.json: what `pibake-disks` knows of the data disks, by what names and UUIDs."""
+    disks = [{**disk_json(disk), "node": node.hostname} for disk in node.disks]
+    return json.dumps(disks, indent=1) + "\n"
 
 
 def _node_json(node: NodePlan, secrets: Secrets | None) -> str:

@@ -23,12 +23,14 @@ from pibake import accel
 from pibake.errors import BootFailed, PibakeError
 from pibake.image.layout import boot_partition
 from pibake.run import find, spawn
-from pibake.vm import disk, kernel, reporter
+from pibake.vm import disk, kernel, reporter, storage
 from pibake.vm.command import command
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pibake.vm.storage import Storage
 
 FATAL = re.compile(
     r"Kernel panic|ALERT!|emergency (mode|shell)|\(initramfs\)|Unable to mount root|"
@@ -143,10 +145,11 @@ class Machine:
 def booted(boot: Boot, folder: Path) -> Iterator[Machine]:
     """Boot an image; end the machine when the block is left. `folder` is for its disk, sockets and log."""
     disk_file, disk_bytes = disk.prepare(boot.image, boot.disk, folder)
-    files = _boot_files(boot, disk_file, folder)
+    disks = storage.prepare(boot.manifest["node"].get("disks", ()), folder, boot.disk)
+    files = _boot_files(boot, disk_file, folder, storage.rules(disks))
     with running(
         folder, files, boot.manifest["node"], disk_file=disk_file, tap=boot.tap, memory=boot.memory,
-        on_console=boot.on_console,
+        on_console=boot.on_console, disks=disks,
     ) as machine:  # fmt: skip
         machine.disk_bytes = disk_bytes
         yield machine
@@ -162,6 +165,7 @@ def running(
     tap: str = "",
     memory: int = 2048,
     on_console: Callable[[str], None] = lambda _: None,
+    disks: Sequence[Storage] = (),
 ) -> Iterator[Machine]:
     """Run a machine with a kernel, an initramfs and a command line, as a boot loader has them; end it with the block.
 
@@ -173,6 +177,7 @@ def running(
         tap: a tap device to put its Ethernet on, or "" for a network of its own with nobody else on it.
         memory: in MiB.
         on_console: told each line of its console.
+        disks: its data disks.
     """
     accelerator = "kvm" if platform.machine() == "aarch64" and accel.kvm().works else "tcg"
     port = _free_port()
@@ -187,6 +192,7 @@ def running(
         ssh_port=port,
         tap=tap,
         memory=memory,
+        disks=disks,
     )
     # Whatever ends this process, even SIGKILL, ends the machine: nobody else knows of it.
     with spawn(["setpriv", "--pdeathsig", "KILL", *argv], why="boot the image") as child:
@@ -198,8 +204,8 @@ def running(
         yield machine
 
 
-def _boot_files(boot: Boot, disk_file: Path, folder: Path) -> Mapping[str, str]:
-    """Give a kept disk its image's seed, and take out what QEMU needs: kernel, initramfs with reporter, command line.
+def _boot_files(boot: Boot, disk_file: Path, folder: Path, rules: str) -> Mapping[str, str]:
+    """Give a kept disk its image's seed, and take out what QEMU needs: kernel, initramfs with reporter and udev rules, command line.
 
     Raises:
         PibakeError: no test boot can judge this image.
@@ -223,7 +229,7 @@ def _boot_files(boot: Boot, disk_file: Path, folder: Path) -> Mapping[str, str]:
     vehicle = boot.manifest.get("vehicle", "cloud-init")
     own = Path(files["initramfs"]).read_bytes()
     initramfs = folder / "initramfs-and-reporter"
-    initramfs.write_bytes(reporter.add(own, patience=boot.patience, vehicle=vehicle))
+    initramfs.write_bytes(reporter.add(own, patience=boot.patience, vehicle=vehicle, rules=rules))
     return files | {"initramfs": str(initramfs)}
 
 

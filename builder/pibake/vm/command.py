@@ -7,9 +7,13 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING, Any
 
+from pibake.vm.storage import arguments
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from pibake.vm.storage import Storage
 
 REPORT_PORT = "io.pibake.report"
 
@@ -24,8 +28,9 @@ def command(
     ssh_port: int,
     tap: str,
     memory: int,
+    disks: Sequence[Storage] = (),
 ) -> list[str | Path]:
-    """Return the command that boots `disk`, or nothing, with a kernel of its own; sockets and the report go into `folder`."""
+    """Return the command that boots `disk`, or nothing, with a kernel of its own and data `disks`; sockets and the report go into `folder`."""
     cpu = "host" if accelerator == "kvm" else "cortex-a72"
     engine = accelerator if accelerator == "kvm" else "tcg,thread=multi"
     storage = [
@@ -38,6 +43,7 @@ def command(
         "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
         "-kernel", files["kernel"], "-initrd", files["initramfs"], "-append", files["cmdline"],
         *(storage if disk else ()),
+        *arguments(disks),
         "-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no" if tap else network(node, ssh_port),
         "-device", f"virtio-net-device,netdev=net,mac={node['mac'] or local_mac(node['hostname'])}",
         "-device", "virtio-rng-device",
