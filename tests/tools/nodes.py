@@ -70,6 +70,7 @@ def heading(
     )
     head = Head(
         port=port,
+        interface=port,
         upstream=Upstream(**{"name": "eth1", "mac": mac_out, **upstream}),
         subnet=ipaddress.IPv4Network("10.0.0.0/24"),
         address=ipaddress.IPv4Address("10.0.0.1"),

@@ -75,7 +75,6 @@ class _Decide:
         domain = self.cluster.file.domain
         short = node.hostname.partition(".")[0]
         labels = dict(sorted({**defaults.labels, **node.labels}.items()))
-        wifi = _wifi(node, self.cluster.file)
         return NodePlan(
             hostname=short,
             fqdn=f"{short}.{domain}",
@@ -92,8 +91,8 @@ class _Decide:
             locale=node.locale or defaults.locale or LOCALE,
             timezone=node.timezone or defaults.timezone or TIMEZONE,
             hosts=self.hosts,
-            wifi=wifi,
-            head=self.head(node, wifi),
+            wifi=_wifi(node, self.cluster.file),
+            head=self.head(node),
             mdns=self.cluster.file.network.mdns,
             packages=(*(name for name in self.packages(node) if "/" not in name), *self.ours(node)),
             debs=tuple(deb for name in self.packages(node) if "/" in name for deb in self.cluster.debs[name]),
@@ -126,14 +125,13 @@ class _Decide:
         wanted = (*(head.PACKAGES if head.is_head(node, file) else ()), *(MDNS if file.network.mdns else ()))
         return (name for name in wanted if name not in self.packages(node))
 
-    def head(self, node: Node, wifi: Wifi | None) -> head.Head | None:
+    def head(self, node: Node) -> head.Head | None:
         file = self.cluster.file
         outer = file.head.upstream.wifi if file.head else None
         return head.head(
             node,
             file,
             nameservers=_nameservers(file),
-            wifi=wifi,
             outer_wifi=Wifi(outer.ssid, outer.psk, outer.country) if outer else None,
         )
 

@@ -6,6 +6,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from pibake.config.rules_kubernetes import POD_CIDR, SERVICE_CIDR
+from pibake.plan import head
 from pibake.plan.membership import (
     K3sAgent,
     K3sServer,
@@ -31,8 +32,9 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
     written = file.kubernetes
     if written is None:
         return None
+    router, inner = head.interface(file)
     servers = tuple(
-        Server(short, f"{short}.{file.domain}", str(node.address))
+        Server(short, f"{short}.{file.domain}", str(node.address), inner if short == router else "")
         for node in file.nodes
         if role(cluster, node) == "server"
         for short in [node.hostname.partition(".")[0]]
