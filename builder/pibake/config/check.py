@@ -42,6 +42,7 @@ SYNONYMS = {
     "cluster_cidr": "pod_cidr", "tls_san": "sans", "tls_sans": "sans", "type": "distribution",
     "ipv6_address": "address6", "key": "psk", "regulatory_domain": "country", "wlan": "wifi", "accept_ra": "ra",
     "vlan_id": "vlan", "ram": "memory", "search_domains": "search", "digest": "sha256", "checksum": "sha256",
+    "interface": "port", "uplink": "upstream", "ports": "open", "pool": "dhcp", "port_forward": "forward",
 }  # fmt: skip
 """What other tools call our keys, where it is too far from them for `difflib`."""
 
