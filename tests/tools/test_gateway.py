@@ -21,6 +21,7 @@ from tests.net.lab import COUNT, ended, made_namespace
 from tests.tools.netns import inside, ip, needs_namespaces
 from tests.tools.nodes import HEADS, heading
 
+from pibake import resources
 from pibake.config.head import Opening
 from pibake.network import gateway
 from pibake.plan import Forward
@@ -389,6 +390,13 @@ def test_nobody_outside_is_given_an_address(town: Town, node: NodePlan) -> None:
     town.dnsmasq(node)
     with pytest.raises(AssertionError, match="no offer"):
         leased(town.outer, "dc:a6:32:0f:0f:0f", patience=4)
+
+
+@pytest.mark.parametrize("unit", gateway.UNITS)
+def test_systemd_finds_nothing_wrong_with_the_units(unit: str) -> None:
+    path = resources.path("overlays", "head", "etc", "systemd", "system", unit)
+    done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @contextmanager

@@ -216,7 +216,8 @@ def check_commands(said: str, node: NodePlan) -> None:
     for gateway in node.link.gateways:
         assert re.search(rf"ip (-6 )?route (add|replace) default via {gateway} ", said)
     assert "default" in said or not node.link.gateways
-    if outer := node.head and node.head.upstream:
+    if node.head:
+        outer = node.head.upstream
         assert bool(re.search(r"dhclient|dhcpcd|udhcpc", said)) == (outer.address is None)
         if outer.address:
             assert f" addr add {outer.address.with_netmask} " in said
@@ -297,7 +298,8 @@ def test_network_manager_reads_its_profiles_without_a_warning(
         assert said["pibake-port"]["4"]["method"] == said["pibake-port"]["6"]["method"] == "disabled"
     if node.wifi:
         assert (own["ssid"], own["psk"]) == (node.wifi.ssid, PSK)
-    if outer := node.head and node.head.upstream:
+    if node.head:
+        outer = node.head.upstream
         out = said["pibake-outer"]
         assert out["4"]["method"] == ("manual" if outer.address else "auto")
         assert out["4"]["addresses"] == ([str(outer.address)] if outer.address else [])

@@ -24,6 +24,7 @@ __all__ = [
     "ETHERNET",
     "commands",
     "files",
+    "gateway",
     "kernel_words",
     "mdns",
     "network_config",
