@@ -29,7 +29,7 @@ INNER_MAC, OUTER_MAC, WORKER_MAC = "dc:a6:32:01:02:01", "00:e0:4c:68:00:01", "dc
 CLUSTER = f"""\
 cluster: lab
 domain: lab.example
-network: {{subnet: 10.0.0.0/24}}
+network: {{subnet: 10.0.0.0/24, mdns: true}}
 head:
   node: node1
   upstream: {{port: "{OUTER_MAC}"}}
@@ -183,6 +183,7 @@ def test_a_worker_behind_the_head_reaches_the_world_and_nobody_reaches_it_but_by
     assert "10.0.0.11" in site.ssh(
         2222, "resolvectl query --cache=no node2.lab.example || getent hosts node2"
     )
+    assert site.ssh(2222, "getent hosts node1.local").split()[0] == "10.0.0.1"
     assert not reached("10.0.0.11", 22)
     assert not reached("10.0.0.1", 22)
     assert not reached(UP, 53)
