@@ -56,7 +56,7 @@ dhcp-leasefile={{folder}}/leases
 address=/world.example/{OUTSIDE}
 """
 """What a router outside does: it gives the head its address, and knows one name."""
-LIMIT = 600
+LIMIT = 1200
 
 
 @dataclass
@@ -166,7 +166,7 @@ def reached(address: str, port: int) -> bool:
     return False
 
 
-@pytest.mark.boot
+@pytest.mark.flavours
 def test_a_worker_behind_the_head_reaches_the_world_and_nobody_reaches_it_but_by_a_port_that_leads_there(
     site: Site,
 ) -> None:
