@@ -72,10 +72,19 @@ def _network(report: Mapping[str, Any], node: Mapping[str, Any]) -> list[Check]:
     checks = [Check("address", seen, "" if node["address"] in have else f"expected {node['address']}")]
     if address6 := node.get("address6"):
         checks.append(Check("IPv6 address", seen, "" if address6 in have else f"expected {address6}"))
-    if node["gateway"]:
-        checks.append(_equal("default route", ", ".join(gateways) or "none", node["gateway"]))
+    outer = (node.get("head") or {}).get("upstream", {})
+    if outer.get("address", "dhcp") != "dhcp":
+        checks.append(
+            Check("address outside", seen, "" if outer["address"] in have else f"expected {outer['address']}")
+        )
+    if gateway := outer.get("gateway") or node["gateway"]:
+        checks.append(_equal("default route", ", ".join(gateways) or "none", gateway))
+    if outer.get("address") == "dhcp":
+        # whoever gives the head its address says the rest, too
+        return checks
     servers = ", ".join(report["dns"]["servers"])
-    checks.append(_equal("name servers", servers or "none", ", ".join(node["nameservers"]) or "none"))
+    expected = ", ".join(outer.get("nameservers", node["nameservers"])) or "none"
+    checks.append(_equal("name servers", servers or "none", expected))
     missing = [domain for domain in node["search"] if domain not in report["dns"]["search"]]
     search = ", ".join(report["dns"]["search"]) or "none"
     checks.append(Check("search domains", search, f"without {', '.join(missing)}" if missing else ""))

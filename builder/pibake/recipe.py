@@ -17,6 +17,7 @@ from pibake.image import debs, ext4
 from pibake.image.ext4_tree import Files
 from pibake.image.golden import Payload, PayloadFile, PayloadFolder
 from pibake.seed import early
+from pibake.system import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,14 +57,31 @@ class Recipe:
     hooks: tuple[Hook, ...]
     overlays: tuple[Overlay, ...]
     mounts: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    """What of pibake's own the node needs beyond what its kind does: "head", "mdns"."""
 
 
 def of(node: NodePlan, system: System, *, addons: bool = False) -> Recipe:
     """Return the recipe of a node on a base of this system; `addons` says that there are any to be brought."""
-    starts = addons and node.member is not None and node.member.starts
-    packages, debs = tuple(sorted(set(node.packages))), tuple(sorted(set(node.debs)))
-    mounts = tuple(sorted(disk.mount for disk in node.disks))
-    return Recipe(early(node, system), starts, packages, debs, node.hooks, node.overlays, mounts)
+    return Recipe(
+        lays=early(node, system),
+        starts=addons and node.member is not None and node.member.starts,
+        packages=tuple(sorted({*node.packages, *_clients(node, system)})),
+        debs=tuple(sorted(set(node.debs))),
+        hooks=node.hooks,
+        overlays=node.overlays,
+        mounts=tuple(sorted(disk.mount for disk in node.disks)),
+        parts=(*(["head"] if node.head else []), *(["mdns"] if node.mdns else [])),
+    )
+
+
+def _clients(node: NodePlan, system: System) -> Iterator[str]:
+    """Yield what programs that configure a network call for the head's way out, and do not bring themselves."""
+    outer = node.head.upstream if node.head else None
+    if outer and outer.address is None and system.network is Network.IFUPDOWN:
+        yield "dhcpcd-base" if system.release.codename == "trixie" else "isc-dhcp-client"
+    if outer and outer.wifi and system.network is not Network.NETWORK_MANAGER:
+        yield "wpasupplicant"
 
 
 def obtain(
@@ -101,6 +119,8 @@ def obtain(
         found = payload.with_seed_unit(found, system, cache)
     if recipe.mounts:
         found = payload.with_disks(found)
+    for part in recipe.parts:
+        found = payload.with_part(found, part)
     if addons:
         found |= addons.members(system.arch)
         if recipe.starts:

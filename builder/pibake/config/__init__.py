@@ -146,6 +146,7 @@ def _checked(
         rules,
         rules_addons,
         rules_disks,
+        rules_head,
         rules_kubernetes,
         rules_network,
         rules_pools,
@@ -163,6 +164,7 @@ def _checked(
         *rules_addons.check(data),
         *rules_pools.check(data),
         *rules_disks.check(data),
+        *rules_head.check(data),
     ]
     chosen = addons.read(data, named)
     problems = [*found, *shape, *between, *named.find(data), *chosen.problems]

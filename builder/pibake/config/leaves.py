@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Network
 from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
 
 from pibake.boards import BOARDS
-from pibake.config import accounts, disks, formats, kube, membership, names, radio, values, wire
+from pibake.config import accounts, disks, formats, head, kube, membership, names, radio, values, wire
 from pibake.config.problems import Bad
 from pibake.secret import Secret
 
@@ -108,6 +108,15 @@ Device = Annotated[str, *_leaf(disks.device, pattern="^/dev/.+$")]
 MountPoint = Annotated[str, *_leaf(disks.mount, pattern="^/.+$")]
 FileSystem = Annotated[str, *_leaf(disks.filesystem, enum=list(disks.FILE_SYSTEMS))]
 DiskLabel = Annotated[str, *_leaf(disks.label, type=SCALAR, maxLength=disks.LONGEST_LABEL)]
+OuterPort = Annotated[str, *_leaf(head.port, maxLength=17)]
+OuterAddress = Annotated[IPv4Interface | None, *_leaf(head.address, pattern="^(dhcp|[0-9.]+/[0-9]{1,2})$")]
+IP4 = Annotated[IPv4Address, *_leaf(head.ip4, pattern="^[0-9.]+$")]
+Pool = Annotated[tuple[IPv4Address, IPv4Address], *_leaf(head.pool, pattern="^[0-9.]+ *- *[0-9.]+$")]
+Opening = Annotated[
+    head.Opening, *_leaf(head.opening, type=SCALAR, pattern="^[0-9]+(-[0-9]+)?(/(tcp|udp))?$")
+]
+Single = Annotated[head.Opening, *_leaf(head.single, pattern="^[0-9]+(/(tcp|udp))?$")]
+Target = Annotated[head.Target, *_leaf(head.target, pattern="^[0-9.]+(:[0-9]+)?$")]
 BaseName = Annotated[str, *_leaf(str)]
 
 

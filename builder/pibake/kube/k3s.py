@@ -50,6 +50,9 @@ def render(
 def _config(node: NodePlan, member: Membership, secrets: Secrets, datastore: Secret | None) -> dict[str, Any]:
     """Return config.yaml: its keys are k3s' long flags without the dashes."""
     config: dict[str, Any] = {"node-name": node.hostname, "node-ip": str(node.link.address.ip)}
+    if node.head:
+        # flannel would go by the default route, which leads out
+        config["flannel-iface"] = node.head.interface
     if node.labels:
         config["node-label"] = [f"{key}={text}" for key, text in node.labels.items()]
     if member.taints:

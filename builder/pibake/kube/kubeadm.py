@@ -58,7 +58,7 @@ def render(node: NodePlan, member: Membership, secrets: Secrets) -> tuple[Tree, 
                 if member.part == KubeadmInit() and minor(kubernetes.version) >= 29
                 else "admin.conf"
             )
-            manifest = vip.static_pod(kubernetes, kubeconfig)
+            manifest = vip.static_pod(kubernetes, kubeconfig, node.head.interface if node.head else "")
             public = Tree({"etc/pibake/manifests/kube-vip.yaml": File(manifest.encode())})
     return public, Tree(secret)
 

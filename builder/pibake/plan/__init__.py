@@ -9,6 +9,7 @@ from __future__ import annotations
 from pibake.plan.addons import Addon, ChartRef
 from pibake.plan.decide import plan
 from pibake.plan.fleet import Fleet, Peer
+from pibake.plan.head import Forward, Head, Lease, Upstream
 from pibake.plan.membership import (
     K3sAgent,
     K3sServer,
@@ -44,6 +45,8 @@ __all__ = [
     "ChartRef",
     "Disk",
     "Fleet",
+    "Forward",
+    "Head",
     "Hook",
     "Host",
     "K3sAgent",
@@ -51,6 +54,7 @@ __all__ = [
     "KubeadmInit",
     "KubeadmJoin",
     "Kubernetes",
+    "Lease",
     "Link",
     "Membership",
     "Netboot",
@@ -61,6 +65,7 @@ __all__ = [
     "Plan",
     "Server",
     "SshKey",
+    "Upstream",
     "User",
     "Wifi",
     "Wire",

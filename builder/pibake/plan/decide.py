@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pibake.config.disks import FILE_SYSTEMS, label_of
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
-from pibake.plan import members
+from pibake.plan import head, members
 from pibake.plan.addons import addons, packages
 from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.values import (
@@ -38,6 +38,8 @@ BOARD = "generic"
 LOCALE = "C.UTF-8"
 TIMEZONE = "Etc/UTC"
 LINK = "ethernet"
+MDNS = ("avahi-daemon", "libnss-mdns")
+"""What answers to a node's name by multicast, and what asks for the others'."""
 
 
 def plan(cluster: Cluster) -> Plan:
@@ -83,7 +85,7 @@ class _Decide:
         return NodePlan(
             hostname=short,
             fqdn=f"{short}.{domain}",
-            link=_link(node, self.cluster.file.network, domain),
+            link=_link(node, self.cluster.file),
             role=members.role(node),
             member=members.membership(self.kubernetes, node),
             labels=MappingProxyType(dict(sorted(node.labels.items()))),
@@ -97,8 +99,17 @@ class _Decide:
             timezone=node.timezone or TIMEZONE,
             hosts=self.hosts,
             wifi=_wifi(node, self.cluster.file),
+            head=self.head(node),
+            mdns=self.cluster.file.network.mdns,
             packages=tuple(
-                dict.fromkeys([*(name for name in written if "/" not in name), *sorted(makers), *self.needed])
+                dict.fromkeys(
+                    [
+                        *(name for name in written if "/" not in name),
+                        *sorted(makers),
+                        *self.ours(node),
+                        *self.needed,
+                    ]
+                )
             ),
             debs=tuple(deb for name in written if "/" in name for deb in self.cluster.debs[name]),
             hooks=self.hooks(node),
@@ -120,6 +131,22 @@ class _Decide:
         names = node.overlays or ()
         return tuple(Overlay(name, self.cluster.overlays[name], self.cluster.items[name]) for name in names)
 
+    def ours(self, node: Node) -> tuple[str, ...]:
+        """Return the packages that what pibake does there needs."""
+        file = self.cluster.file
+        router = head.PACKAGES if head.is_head(node, file) else ()
+        return (*router, *(MDNS if file.network.mdns else ()))
+
+    def head(self, node: Node) -> head.Head | None:
+        file = self.cluster.file
+        outer = file.head.upstream.wifi if file.head else None
+        return head.head(
+            node,
+            file,
+            nameservers=_nameservers(file),
+            outer_wifi=Wifi(outer.ssid, outer.psk, outer.country) if outer else None,
+        )
+
     def hooks(self, node: Common) -> tuple[Hook, ...]:
         return tuple(Hook(name, self.cluster.hooks[name]) for name in node.hooks or ())
 
@@ -132,20 +159,26 @@ def _peer(node: NodePlan) -> Peer:
     )  # fmt: skip
 
 
-def _link(node: Node, network: Network, domain: str) -> Link:
-    fallback = (network.gateway,) if network.gateway else ()
-    servers = network.dns if network.dns is not None else fallback
+def _link(node: Node, file: ClusterFile) -> Link:
+    """Decide a node's link; the head's leads out nowhere: its router and name servers are on the other side."""
+    network, is_head = file.network, head.is_head(node, file)
     return Link(
         address=ipaddress.ip_interface((node.address, network.subnet.prefixlen)),
-        gateway=network.gateway,
-        nameservers=tuple(str(server) for server in servers),
-        search=network.search if network.search is not None else (domain,),
+        gateway=None if is_head else network.gateway or head.inner_address(file),
+        nameservers=() if is_head else _nameservers(file),
+        search=network.search if network.search is not None else (file.domain,),
         vlan=network.vlan,
         mac=node.mac or "",
         address6=_interface6(node, network),
         gateway6=network.ipv6.gateway if node.address6 else None,
         ra=network.ipv6.ra,
     )
+
+
+def _nameservers(file: ClusterFile) -> tuple[str, ...]:
+    router = file.network.gateway or head.inner_address(file)
+    servers = file.network.dns if file.network.dns is not None else (router,) if router else ()
+    return tuple(map(str, servers))
 
 
 def _interface6(node: Node, network: Network) -> ipaddress.IPv6Interface | None:

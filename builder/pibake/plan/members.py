@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pibake.config.rules_kubernetes import POD_CIDR, SERVICE_CIDR
+from pibake.plan import head
 from pibake.plan.addons import further_names, has_plugin, k3s_config, left_out
 from pibake.plan.membership import (
     K3sAgent,
@@ -21,7 +22,7 @@ from pibake.plan.membership import (
 
 if TYPE_CHECKING:
     from pibake.config import Cluster
-    from pibake.config.model import Node
+    from pibake.config.model import ClusterFile, Node
 
 DNS_INDEX = 10
 """The cluster's DNS is the tenth address of the services (kubeadm, `GetDNSIP`; k3s, `--cluster-dns`)."""
@@ -33,8 +34,9 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
     written = file.kubernetes
     if written is None:
         return None
+    router, inner = head.interface(file)
     servers = tuple(
-        Server(short, f"{short}.{file.domain}", str(node.address))
+        Server(short, f"{short}.{file.domain}", str(node.address), inner if short == router else "")
         for node in cluster.nodes
         if role(node) == "server"
         for short in [node.hostname.partition(".")[0]]
@@ -49,7 +51,16 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
         endpoint=endpoint,
         vip=vip,
         sans=tuple(
-            dict.fromkeys([endpoint, *([vip] if vip else []), *own, *written.sans, *further_names(cluster)])
+            dict.fromkeys(
+                [
+                    endpoint,
+                    *([vip] if vip else []),
+                    *own,
+                    *_outside(file),
+                    *written.sans,
+                    *further_names(cluster),
+                ]
+            )
         ),
         servers=servers,
         pod_cidr=str(written.pod_cidr or POD_CIDR[written.distribution]),
@@ -66,6 +77,12 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
         datastore=cluster.images[written.datastore] if written.datastore else None,
         registries=cluster.images[written.registries] if written.registries else None,
     )
+
+
+def _outside(file: ClusterFile) -> list[str]:
+    """Return the head's fixed address on the other side: its open ports, or one that leads inside, are reached there."""
+    fixed = file.head.upstream.address if file.head else None
+    return [str(fixed.ip)] if fixed else []
 
 
 def membership(shared: Kubernetes | None, node: Node) -> Membership | None:

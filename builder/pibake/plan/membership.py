@@ -16,11 +16,12 @@ PORT = 6443
 
 @dataclass(frozen=True)
 class Server:
-    """A control-plane node: its names and its address."""
+    """A control-plane node: its names, its address, and what that is on if it is not where the default route leads."""
 
     hostname: str
     fqdn: str
     address: str
+    interface: str = ""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ def files(node: NodePlan, secrets: Secrets | None) -> Tree:
     disks = Tree({"etc/pibake/disks.json": File(_disks_json(node).encode())}) if node.disks else Tree()
     return (
         network.radio(node)
+        | network.mdns.files(node)
         | disks
         | Tree(
             {

@@ -56,7 +56,8 @@ class StalledError(BootFailed):
 class Boot:
     """What a test boot needs to know: the image, its manifest, and how to run it.
 
-    `tap` is a tap device to put the node's Ethernet on, or "" for a network of its own with nobody else on it;
+    `tap` is a tap device to put the node's Ethernet on, or "" for a network of its own with nobody else on it, and `outer` the same
+    for the head's second port;
     `patience` is for how many seconds a node may wait for others before it reports that it does.
     """
 
@@ -66,6 +67,7 @@ class Boot:
     memory: int = 2048
     timeout: float = 600.0
     tap: str = ""
+    outer: str = ""
     patience: float = 10.0
     on_console: Callable[[str], None] = lambda _: None
     on_progress: Callable[[str], None] = lambda _: None
@@ -148,7 +150,7 @@ def booted(boot: Boot, folder: Path) -> Iterator[Machine]:
     disks = storage.prepare(boot.manifest["node"].get("disks", ()), folder, boot.disk)
     files = _boot_files(boot, disk_file, folder, storage.rules(disks))
     with running(
-        folder, files, boot.manifest["node"], disk_file=disk_file, tap=boot.tap, memory=boot.memory,
+        folder, files, boot.manifest["node"], disk_file=disk_file, tap=boot.tap, outer=boot.outer, memory=boot.memory,
         on_console=boot.on_console, disks=disks,
     ) as machine:  # fmt: skip
         machine.disk_bytes = disk_bytes
@@ -163,6 +165,7 @@ def running(
     *,
     disk_file: Path | None = None,
     tap: str = "",
+    outer: str = "",
     memory: int = 2048,
     on_console: Callable[[str], None] = lambda _: None,
     disks: Sequence[Storage] = (),
@@ -175,6 +178,7 @@ def running(
         node: its "hostname", "mac" and network, as in a manifest.
         disk_file: its disk, or None for a machine that has none.
         tap: a tap device to put its Ethernet on, or "" for a network of its own with nobody else on it.
+        outer: the same for the head's second port.
         memory: in MiB.
         on_console: told each line of its console.
         disks: its data disks.
@@ -193,6 +197,7 @@ def running(
         tap=tap,
         memory=memory,
         disks=disks,
+        outer=outer,
     )
     # Whatever ends this process, even SIGKILL, ends the machine: nobody else knows of it.
     with spawn(["setpriv", "--pdeathsig", "KILL", *argv], why="boot the image") as child:
