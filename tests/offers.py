@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pibake import config, offers
+from pibake.errors import ConfigError
 from pibake.kube import addons
 from pibake.plan import Plan, plan
 from pibake.secret import Secret
@@ -61,7 +63,7 @@ def written(entry: Entry, folder: Path, *, every: bool) -> dict[str, Any]:
 
 def _depended(entry: Entry) -> set[str]:
     """Return what options need that are not required as such, whatever they are set to."""
-    return {name for rule in getattr(entry, "depends", ()) for name in rule.need}
+    return {name for rule in entry.depends for name in rule.need}
 
 
 def _value(option: Option, file: str, folder: Path) -> Any:
@@ -70,16 +72,19 @@ def _value(option: Option, file: str, folder: Path) -> Any:
         path.write_text(f"{WORD}{file}\n" if option.format == "secret-file" else _text(option))
         path.chmod(0o600)
         return file
+    if option.type == "boolean":
+        return not option.default
     for said in (option.examples, option.enum or (), () if option.default is None else (option.default,)):
         if said:
             return said[0]
-    if option.type == "array":
-        return [_value(option.items, file, folder)] if option.items else []
-    if option.type == "object":
-        return {name: _value(o, f"{name}-{file}", folder) for name, o in (option.properties or {}).items()}
-    return {"boolean": True, "integer": option.minimum or 1, "number": option.minimum or 1}.get(
-        option.type, OF_FORMAT[option.format] if option.format else "shop"
-    )
+    match option.type:
+        case "array":
+            return [_value(option.items, file, folder)] if option.items else []
+        case "object":
+            inner = option.properties or {}
+            return {name: _value(one, f"{name}-{file}", folder) for name, one in inner.items()}
+    number = option.type in ("integer", "number")
+    return (option.minimum or 1) if number else OF_FORMAT[option.format] if option.format else "shop"
 
 
 def _text(option: Option) -> str:
@@ -124,6 +129,18 @@ def options(names: list[str], folder: Path, last: str = "few") -> dict[str, Any]
     return {
         name: written(offers.entry(name), folder, every=last == "all" and name == names[-1]) for name in names
     }
+
+
+def together(folder: Path, distribution: str, last: str = "few") -> Plan:
+    """Return the plan of a cluster with as many add-ons as can stand together; none that others publish as a file."""
+    chosen: dict[str, Any] = {}
+    for name in (name for name, entry in offers.catalogue().items() if not entry.manifest):
+        tried = {**options(with_needs(name), folder, last), **chosen}
+        with contextlib.suppress(ConfigError):
+            decided(folder, tried, distribution)
+            chosen = tried
+    assert len(chosen) > len(offers.names()) / 2
+    return decided(folder, chosen, distribution)
 
 
 def made(what: Plan, *, release: str = "") -> Made:

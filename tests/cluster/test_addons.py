@@ -22,7 +22,6 @@ from tests.cluster import lab as labs
 from pibake import config, kube, offers, resources
 from pibake.cache import Cache
 from pibake.delivery import Delivery
-from pibake.errors import ConfigError
 from pibake.kube import document, kubeadm, validation
 from pibake.plan import plan
 from pibake.progress import Plain
@@ -124,19 +123,6 @@ def test_the_api_server_holds_custom_objects_against_our_definitions(defined: La
         defined.kubectl(*APPLY, "--dry-run=server", "-f", "-", stdin=json.dumps(wrong))
 
 
-def together(folder: Path, distribution: str) -> samples.Made:
-    """Return as many add-ons as can stand in one cluster, on the release of the server."""
-    chosen: dict[str, Any] = {}
-    # what others publish is not here
-    for name in (name for name, entry in offers.catalogue().items() if not entry.manifest):
-        tried = {**chosen, **samples.options(samples.with_needs(name), folder)}
-        with contextlib.suppress(ConfigError):
-            samples.decided(folder, tried, distribution)
-            chosen = tried
-    assert len(chosen) > len(offers.names()) / 2
-    return samples.made(samples.decided(folder, chosen, distribution), release=RELEASE)
-
-
 def command() -> list[str]:
     """Return what the unit of kubeadm's first server runs."""
     (unit,) = resources.path("overlays").rglob("pibake-addons.service")
@@ -149,7 +135,7 @@ def command() -> list[str]:
 def test_the_units_command_gets_there_once_the_charts_kinds_are_and_changes_nothing_after(
     tmp_path: Path,
 ) -> None:
-    made = together(tmp_path, "kubeadm")
+    made = samples.made(samples.together(tmp_path, "kubeadm"), release=RELEASE)
     assert made.plan.kubernetes
     assert made.secrets
     brought = (

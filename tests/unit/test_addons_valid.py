@@ -165,12 +165,24 @@ def test_every_secret_that_is_read_is_there(case: samples.Made) -> None:
     assert {(home, name) for home, name in read - there if not name.startswith(MADE_LATER)} == set()
 
 
+@pytest.mark.parametrize("options", samples.OPTIONS)
+@pytest.mark.parametrize("distribution", samples.DISTRIBUTIONS)
+def test_all_add_ons_that_can_stand_together_are_what_kubernetes_takes(
+    tmp_path: Path, distribution: str, options: str
+) -> None:
+    decided = samples.together(tmp_path, distribution, options)
+    objects = [thing for _, thing in samples.made(decided).objects]
+    assert decided.kubernetes
+    problems = validation.validate(objects, decided.kubernetes.version, strict=True)
+    assert [str(problem) for problem in problems] == []
+
+
 def test_no_definition_is_there_for_nothing(tmp_path: Path) -> None:
-    used = set()
+    plans = [samples.together(tmp_path, distribution, "all") for distribution in samples.DISTRIBUTIONS]
     for name, distribution, options in CASES:
         chosen = samples.options(samples.with_needs(name), tmp_path, options)
-        made = samples.made(samples.decided(tmp_path, chosen, distribution))
-        used |= {schemas.kind_of(thing) for _, thing in made.objects}
+        plans.append(samples.decided(tmp_path, chosen, distribution))
+    used = {schemas.kind_of(thing) for what in plans for _, thing in samples.made(what).objects}
     assert schemas.own().keys() - used == set()
 
 

@@ -85,7 +85,7 @@ def secret_manifest(plan: Plan, secrets: Mapping[str, Mapping[str, Secret]]) -> 
     found: list[dict[str, Any]] = []
     for addon in plan.addons:
         with about(f"the add-on {addon.name}"):
-            found += _secrets(plan, addon, secrets.get(addon.name, {}))
+            found += map(_encoded, _secrets(plan, addon, secrets.get(addon.name, {})))
     return Manifest(SECRETS, tuple(found)) if found else None
 
 
@@ -100,6 +100,16 @@ def _secrets(plan: Plan, addon: Addon, own: Mapping[str, Secret]) -> Iterator[di
         yield from json.loads(addon.own_secrets.reveal())
     if addon.kustomization:
         yield from filter(is_secret, kustomize.build(addon.kustomization))
+
+
+def _encoded(secret: dict[str, Any]) -> dict[str, Any]:
+    """Return a Secret with all values in `data`: an API server rewrites one that has `stringData` at every apply."""
+    if "stringData" not in secret:
+        return secret
+    plain = secret["stringData"] or {}
+    coded = {key: base64.b64encode(str(value).encode()).decode() for key, value in plain.items()}
+    kept = {key: value for key, value in secret.items() if key != "stringData"}
+    return {**kept, "data": {**(secret.get("data") or {}), **coded}}
 
 
 def masked(manifest: Manifest) -> Manifest:
