@@ -311,3 +311,25 @@ def test_the_early_unit_leaves_why_it_failed_and_tries_again(join: ModuleType, t
     assert asked == ["v1.31.4"] * 2
     assert json.loads(seen[0]) == {"status": "failed", "detail": "not yet"}
     assert json.loads((tmp_path / "run/install.json").read_text()) == {"status": "ok", "detail": "done"}
+
+
+def test_the_first_server_starts_what_applies_add_ons_at_every_boot_before_it_is_ready(
+    join: ModuleType, tmp_path: Path
+) -> None:
+    ran: list[tuple[str, ...]] = []
+    join.UNITS, join.JOINED = (str(tmp_path),), str(tmp_path / "joined")  # type: ignore[attr-defined]
+
+    def run(*words: str) -> tuple[bool, str]:
+        ran.append(words)
+        return True, ""
+
+    join.run = run  # type: ignore[attr-defined]
+    join.join_kubeadm = lambda _: "a member already"  # type: ignore[attr-defined]
+    subject = {"distribution": "kubeadm", "pin": "sha256:1", "part": "init"}
+    assert join.join(subject) == "a member already"
+    assert ran == []
+    (tmp_path / "pibake-addons.service").touch()
+    for _ in range(2):
+        assert join.join(subject) == "a member already"
+    assert ran == [("systemctl", "start", "--no-block", "pibake-addons.service")] * 2
+    assert join.STAGES.index("join") < join.STAGES.index("ready")

@@ -301,3 +301,12 @@ def test_editors_know_every_add_on_with_its_options_and_ones_own() -> None:
         "mine: {manifests: m/, kustomization: k/}", "mine: {chart: {name: x}}", "mine: {chart: {file: x, repo: 'https://y'}}",
     ):  # fmt: skip
         assert not judge.is_valid({**rest, "addons": yaml.safe_load(bad)}), bad
+
+
+def test_a_second_default_storage_class_beside_k3s_own_is_warned_of(tmp_path: Path) -> None:
+    both = "addons: {longhorn: {}}\n"
+    alone = "kubernetes: {distribution: k3s, version: v1.36.1+k3s1, disable: [local-storage]}\n"
+    assert "local-path of k3s are both the default" in planned(tmp_path, both).addons[0].warning
+    assert not planned(tmp_path, "addons: {longhorn: {default: false}}\n").addons[0].warning
+    assert not planned(tmp_path, both, alone).addons[0].warning
+    assert not planned(tmp_path, both, KUBEADM).addons[-1].warning

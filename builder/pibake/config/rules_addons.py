@@ -40,6 +40,7 @@ def check(data: Any) -> Iterator[Problem]:
         yield from _depends(written[name], name, entry)
         yield from _old(data, name, entry)
         yield from _roots(data, name, entry)
+    yield from _classes(data, written, chosen)
     if value(data, ("kubernetes", "distribution")) == "k3s":
         yield from _k3s(data, written, chosen)
     yield from _memory(data, chosen)
@@ -109,6 +110,26 @@ def _is(entry: Entry, written: Mapping[str, Any], key: str, wanted: Any) -> bool
     if wanted is True and option.type != "boolean":
         return found is not None
     return found is not None and str(found).lower() == str(wanted).lower()
+
+
+def _classes(data: Any, written: Mapping[str, Any], chosen: Mapping[str, Entry]) -> Iterator[Problem]:
+    """Yield a problem for each further add-on whose storage class would be the default one."""
+    k3s = value(data, ("kubernetes", "distribution")) == "k3s"
+    usual = [
+        name
+        for name, entry in chosen.items()
+        if entry.provides == "default-storage-class"
+        and not (k3s and entry.k3s.bundled)  # told as a warning: it stands there without being asked for
+        and _is(entry, written[name] if isinstance(written[name], dict) else {}, "default", "true")
+    ]
+    for name in usual[1:]:
+        yield Problem(
+            ("addons", name),
+            f"the storage classes of {usual[0]} and of {name} are both the default one",
+            "write `default: false` at one of them",
+            on_key=True,
+            first=("addons", usual[0]),
+        )
 
 
 def _old(data: Any, name: str, entry: Entry) -> Iterator[Problem]:

@@ -38,7 +38,10 @@ def addons(cluster: Cluster) -> tuple[Addon, ...]:
         written = (plain(CONTROLLER, offers.entry(CONTROLLER)), *written)
     disabled = left_out(cluster)
     written = tuple(
-        _settings(addon) if bundled(addon, kubernetes.distribution, disabled) else addon for addon in written
+        _settings(addon)
+        if bundled(addon, kubernetes.distribution, disabled)
+        else replace(addon, warning=addon.warning or _second_class(cluster, addon, disabled))
+        for addon in written
     )
     first = sorted(written, key=_rank)
     by_name = {addon.name: addon for addon in written}
@@ -51,6 +54,19 @@ def addons(cluster: Cluster) -> tuple[Addon, ...]:
 def _settings(addon: Addon) -> Addon:
     """Return what is left of an add-on that k3s brings: its options, and nothing to install."""
     return replace(addon, chart=None, remote=None, namespace="", packages=(), images=())
+
+
+def _second_class(cluster: Cluster, addon: Addon, disabled: Iterable[str]) -> str:
+    """Return what to say of an add-on whose storage class is the default beside that of k3s; "" if there is nothing."""
+    provides = addon.entry.provides if addon.entry else None
+    if provides != "default-storage-class" or not addon.options.get("default") or not _is_k3s(cluster):
+        return ""
+    if "local-storage" in disabled:
+        return ""
+    return (
+        f"{addon.name}: its storage class and local-path of k3s are both the default one, of which Kubernetes takes"
+        " the newer since 1.26 and none before; `disable: [local-storage]` in `kubernetes` leaves local-path out"
+    )
 
 
 def _rank(addon: Addon) -> int:
