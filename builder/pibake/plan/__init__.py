@@ -7,6 +7,7 @@ so it prints as JSON and is the dry run.
 from __future__ import annotations
 
 from pibake.plan.decide import plan
+from pibake.plan.disks import Disk, disk_json
 from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.membership import (
     K3sAgent,
@@ -21,7 +22,6 @@ from pibake.plan.membership import (
 )
 from pibake.plan.values import (
     BaseRef,
-    Disk,
     Hook,
     Host,
     Link,
@@ -33,7 +33,6 @@ from pibake.plan.values import (
     User,
     Wifi,
     Wire,
-    disk_json,
     node_json,
 )
 
