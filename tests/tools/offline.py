@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 import zstandard
-from tests.tools import layouts, sites
+from tests.tools import layouts, sites, wired
 from tests.tools.httpd import Server
 from tests.tools.test_debs import deb
 from tests.tools.test_payload import Repository
@@ -59,12 +59,19 @@ class Offline:
         return self.folder / f"cache/pibake/images/sha256/{sha256}.img"
 
     def bases(self, names: Sequence[str]) -> None:
-        """Publish stand-ins for bases, and write the catalogue in which they take the place of the real ones."""
+        """Publish stand-ins for bases, and write the catalogue in which they take the place of the real ones.
+
+        That of debian-13 can boot from the wire.
+        """
         entries, ring = {}, self.keys.export()
         for name in names:
             layout = LAYOUT[name]
             root = _sources(ring, layouts.LAYOUTS[layout]().packages)
-            image = layouts.make(layout, self.folder / f"{name}.img", root=root, size=40)
+            image = self.folder / f"{name}.img"
+            if layout == "debian-13":
+                wired.base(image, root=root)
+            else:
+                layouts.make(layout, image, root=root, size=40)
             packed = zstandard.ZstdCompressor().compress(image.read_bytes())
             image.unlink()
             self.server.add(f"{name}.img.zst", packed)

@@ -10,6 +10,7 @@ import shutil
 import stat
 import tarfile
 import tempfile
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,14 @@ from tests.tools import command, vendor
 from tests.tools.images import tool
 from tests.tools.offline import offline
 
+from pibake import catalog, config, plan
+from pibake.cache import Cache
 from pibake.image import fat, table
+from pibake.netboot import dnsmasq
+from pibake.netboot.values import Site
+from pibake.progress import Silent
+from pibake.serve import prepare
+from pibake.serve.folders import Folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -89,15 +97,41 @@ def test_the_example_builds_and_its_nodes_get_what_they_got_before(
     )
     shown = {file: mask(text) for file, text in rendered(manifests, example / "images/out", world).items()}
     assert_no_secret("".join(shown.values()), example)
-    if update_golden:
-        shutil.rmtree(GOLDEN / name, ignore_errors=True)
-        (GOLDEN / name).mkdir(parents=True)
+    assert_golden(shown, GOLDEN / name, update=update_golden)
+
+
+@pytest.mark.parametrize("name", ["k3s-ha-poe"])
+def test_every_board_of_the_rack_without_cards_finds_its_own_boot_files(
+    name: str, example: Path, world: Offline, monkeypatch: pytest.MonkeyPatch, *, update_golden: bool
+) -> None:
+    for variable, value in world.environment.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
+    decided = plan.plan(config.load(example / "cluster.yaml", bases=catalog.names()))
+    site = Site("eth0", IPv4Interface("192.168.10.2/24"), decided.netboot.dhcp, IPv4Address("192.168.10.1"))
+    folders = Folders(example / "netboot")
+    served = prepare.prepare(decided, site, folders, Cache(), Silent(), uefi=False)
+    assert served.left_out == ()
+    assert [client.hostname for client in served.clients] == [node.hostname for node in decided.nodes]
+    lines = [(folders.tftp / client.mac.replace(":", "-") / "cmdline.txt") for client in served.clients]
+    shown = {
+        "dnsmasq.conf": dnsmasq.config(site, served.clients, tftp_root="/netboot/tftp", run="/netboot/run"),
+        "dnsmasq.hosts": dnsmasq.hosts(site, served.clients),
+        "cmdlines.txt": mask("".join(path.read_text("utf-8") for path in lines)),
+    }
+    assert_golden(shown, GOLDEN / f"{name}-wire", update=update_golden)
+
+
+def assert_golden(shown: Mapping[str, str], folder: Path, *, update: bool) -> None:
+    if update:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
         for file, text in shown.items():
-            (GOLDEN / name / file).write_text(text, "utf-8")
-    expected = {path.name: path.read_text("utf-8") for path in (GOLDEN / name).iterdir()}
+            (folder / file).write_text(text, "utf-8")
+    expected = {path.name: path.read_text("utf-8") for path in folder.iterdir()}
     assert shown.keys() == expected.keys()
     for file, text in shown.items():
-        assert text == expected[file], f"{name}/{file}"
+        assert text == expected[file], folder / file
 
 
 def rendered(manifests: Sequence[Mapping[str, Any]], out: Path, world: Offline) -> dict[str, str]:
@@ -167,6 +201,7 @@ MASKS = (
     (r"(?m)^ssh-ed25519 \S+", "ssh-ed25519 <key>"),
     (r"\bK10[0-9a-f]{64}\b", "K10<sha256>"),
     (r"\b[0-9a-f]{64}\b", "<sha256>"),
+    (r"\bpibake.golden=[0-9a-f]{16}", "pibake.golden=<hash>"),
     (r"\b[0-9a-f]{32}\b", "<password>"),
     (r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b", "<token>"),
     (r'("token_id": )"[a-z0-9]{6}"', r'\1"<id>"'),
