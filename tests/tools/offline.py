@@ -19,6 +19,8 @@ from tests.tools.test_debs import deb
 from tests.tools.test_payload import Repository
 from tests.tools.test_vendors_build import LAYOUT
 
+from pibake.boards import BOARDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
@@ -66,17 +68,17 @@ class Offline:
         entries, ring = {}, self.keys.export()
         for name in names:
             layout = LAYOUT[name]
+            _, entry = sites.published(name)
             root = _sources(ring, layouts.LAYOUTS[layout]().packages)
             image = self.folder / f"{name}.img"
             if layout == "debian-13":
                 wired.base(image, root=root)
             else:
-                layouts.make(layout, image, root=root, size=40)
+                layouts.make(layout, image, boot=_firmware(entry["boards"]), root=root, size=40)
             packed = zstandard.ZstdCompressor().compress(image.read_bytes())
             image.unlink()
             self.server.add(f"{name}.img.zst", packed)
             proof = {"sha256": hashlib.sha256(packed).hexdigest()}
-            _, entry = sites.published(name)
             entry.pop("assemble", None)
             entry["download"] = {"vendor": "offline", "folder": "", "file": f"{name}.img.zst", "proof": proof}
             entries[name] = entry
@@ -135,6 +137,12 @@ def offline(folder: Path, keys: Keys) -> Iterator[Offline]:
     (folder / "home/.ssh").mkdir(parents=True)
     with Server() as server:
         yield Offline(folder, server, keys)
+
+
+def _firmware(boards: Sequence[str]) -> dict[str, layouts.Content | None]:
+    """Return what makes boards boot, each with its own device tree."""
+    known = [BOARDS[name] for name in boards]
+    return {name: board.name for board in known for name in (*board.firmware, *board.device_trees[:1])}
 
 
 def _sources(ring: bytes, packages: Mapping[str, str]) -> dict[str, str | bytes | None]:
