@@ -133,6 +133,16 @@ def with_seed_unit(payload: Payload, system: System, cache: Cache) -> Payload:
     return payload | own | Payload((empty,), links=links)
 
 
+def with_part(payload: Payload, part: str) -> Payload:
+    """Add what pibake's own overlay "head" or "mdns" holds, with its units enabled.
+
+    The firewall is there before any port is up. avahi's unit is its package's, which enables it.
+    """
+    units = {"pibake-firewall.service": "sysinit.target", "pibake-dnsmasq.service": "multi-user.target"}
+    enabled = [_enabled(unit, target) for unit, target in units.items()] if part == "head" else []
+    return payload | _own(part) | Payload(links={path: to for links in enabled for path, to in links.items()})
+
+
 def _own(*names: str) -> Payload:
     """Return the files of pibake's own overlays; a later one's take the place of an earlier one's."""
     files = {

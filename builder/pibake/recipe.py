@@ -17,6 +17,7 @@ from pibake.image import debs, ext4
 from pibake.image.ext4_tree import Files
 from pibake.image.golden import Payload, PayloadFile, PayloadFolder
 from pibake.seed import early
+from pibake.system import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,12 +50,26 @@ class Recipe:
     debs: tuple[Path, ...]
     hooks: tuple[Hook, ...]
     overlays: tuple[Overlay, ...]
+    parts: tuple[str, ...] = ()
+    """What of pibake's own the node needs beyond what its kind does: "head", "mdns"."""
 
 
 def of(node: NodePlan, system: System) -> Recipe:
     """Return the recipe of a node on a base of this system."""
-    packages = tuple(sorted(set(node.packages)))
-    return Recipe(early(node, system), packages, tuple(sorted(set(node.debs))), node.hooks, node.overlays)
+    packages = tuple(sorted({*node.packages, *_clients(node, system)}))
+    parts = (*(["head"] if node.head else []), *(["mdns"] if node.mdns else []))
+    return Recipe(
+        early(node, system), packages, tuple(sorted(set(node.debs))), node.hooks, node.overlays, parts
+    )
+
+
+def _clients(node: NodePlan, system: System) -> Iterator[str]:
+    """Yield what programs that configure a network call for the head's way out, and do not bring themselves."""
+    outer = node.head.upstream if node.head else None
+    if outer and outer.address is None and system.network is Network.IFUPDOWN:
+        yield "dhcpcd-base" if system.release.codename == "trixie" else "isc-dhcp-client"
+    if outer and outer.wifi and system.network is not Network.NETWORK_MANAGER:
+        yield "wpasupplicant"
 
 
 def obtain(
@@ -90,6 +105,8 @@ def obtain(
     )
     if recipe.lays:
         found = payload.with_seed_unit(found, system, cache)
+    for part in recipe.parts:
+        found = payload.with_part(found, part)
     for hook in recipe.hooks:
         found |= hooks.obtain(hook, base, system.arch, cache, progress)
     _seen(recipe, found, system)

@@ -18,11 +18,14 @@ EXAMPLE = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
 BASES = ("debian-12", "debian-13", "ubuntu-24.04")
 
 
+MODELS = {kind.__name__: kind for _, kinds in check.OWNERS.values() for kind in kinds}
+
+
 def table(names: str) -> str:
     rows = ["| key | | what it is | example |", "|---|---|---|---|"]
     for name in names.split():
         shared = model.Common.model_fields if name == "Node" else {}
-        fields = getattr(model, name).model_fields.items()
+        fields = MODELS[name].model_fields.items()
         for key, field in sorted(fields, key=lambda item: not item[1].is_required()):
             if key in shared:
                 continue

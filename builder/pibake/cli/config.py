@@ -16,7 +16,7 @@ from pibake.plan import part_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibake.plan import NodePlan, Plan
+    from pibake.plan import Head, NodePlan, Plan
 
 
 @click.command(
@@ -102,13 +102,16 @@ def locate(config: Path | None) -> Path:
 
 def _show(decided: Plan) -> None:
     """Print the network, the users and a table of nodes."""
-    link, users = decided.nodes[0].link, decided.nodes[0].users
+    link, users = decided.link, decided.nodes[0].users
     gateway = f"gateway {link.gateway}" if link.gateway else "no gateway"
     tagged = f", VLAN {link.vlan}" if link.vlan else ""
     click.echo(f"cluster {decided.cluster}, domain {decided.domain}")
     click.echo(
         f"network {link.address.network}, {gateway}, dns {', '.join(link.nameservers) or 'none'}{tagged}"
     )
+    for node in decided.nodes:
+        if node.head:
+            click.echo(_head(node.hostname, node.head))
     if shared := decided.kubernetes:
         click.echo(f"kubernetes {shared.distribution} {shared.version}, API server {shared.url}")
     for user in users:
@@ -127,6 +130,17 @@ def _show(decided: Plan) -> None:
         "\n".join(
             "  ".join(row[name].ljust(width) for name, width in widths.items()).rstrip() for row in rows
         )
+    )
+
+
+def _head(hostname: str, head: Head) -> str:
+    """Return what the head does, on a line."""
+    up = head.upstream
+    where = f"by Wi-Fi {up.wifi.ssid}" if up.wifi else f"by {up.mac or up.name}"
+    forwards = [f"{one.port}/{one.protocol} to {one.address}:{one.to}" for one in head.forward]
+    return (
+        f"head {hostname}, out {where} ({up.address or 'dhcp'}), guests {'-'.join(map(str, head.pool or ())) or 'none'}, "
+        f"open {', '.join(map(str, head.open)) or 'nothing'}" + "".join(f", {text}" for text in forwards)
     )
 
 

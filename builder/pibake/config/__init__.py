@@ -126,7 +126,7 @@ def _checked(
     render: Callable[[Iterable[Problem]], list[str]],
 ) -> Cluster:
     """Put values through every check; return the cluster, or raise with what was found before and here."""
-    from pibake.config import check, files, rules, rules_kubernetes, rules_network, rules_wire  # noqa: PLC0415 - as in `load`
+    from pibake.config import check, files, rules, rules_head, rules_kubernetes, rules_network, rules_wire  # noqa: PLC0415 - as in `load`
 
     folder = source.parent if source else Path.cwd()
     named = files.Files(folder.absolute())
@@ -136,6 +136,7 @@ def _checked(
         *rules_network.check(data),
         *rules_kubernetes.check(data),
         *rules_wire.check(data),
+        *rules_head.check(data),
     ]
     problems = [*found, *shape, *between, *named.find(data)]
     if typed is None or problems or named.elsewhere:

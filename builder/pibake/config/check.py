@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from pibake.config import accounts, leaves, model, radio
+from pibake.config import accounts, leaves, model, model_head, radio, shapes
 from pibake.config.problems import Loc, Problem, listing, nearest
 
 if TYPE_CHECKING:
@@ -17,8 +17,11 @@ OWNERS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "": ("a cluster.yaml", (model.ClusterFile,)),
     "network": ("`network`", (model.Network,)),
     "network.ipv6": ("`ipv6`", (model.Ipv6,)),
-    "network.wifi": ("`wifi`", (model.Wifi,)),
+    "network.wifi": ("`wifi`", (shapes.Wifi,)),
     "netboot": ("`netboot`", (model.Netboot,)),
+    "head": ("`head`", (model_head.Head,)),
+    "head.upstream": ("`upstream`", (model_head.Upstream,)),
+    "head.upstream.wifi": ("`wifi`", (shapes.Wifi,)),
     "kubernetes": ("`kubernetes`", (model.Kubernetes,)),
     "defaults": ("`defaults`", (model.Defaults,)),
     "users.*": ("a user", (model.User,)),
@@ -49,6 +52,7 @@ LISTS = {
     "groups",
     "hooks",
     "nodes",
+    "open",
     "overlays",
     "packages",
     "sans",
@@ -57,6 +61,9 @@ LISTS = {
     "taints",
     "users",
 }
+
+MAPPINGS = {"forward", "labels"}
+"""Mappings whose keys are the user's."""
 
 
 def read(data: Any) -> tuple[model.ClusterFile | None, list[Problem]]:
@@ -154,7 +161,7 @@ def _unknown(loc: Loc) -> Problem:
         return Problem(
             loc,
             f"`{key}` would put a password into a file and onto every card",
-            radio.PSK_HINT if loc[:-1] == ("network", "wifi") else accounts.HASH_HINT,
+            radio.PSK_HINT if loc[-2:-1] == ("wifi",) else accounts.HASH_HINT,
             on_key=True,
         )
     if key in keys:
@@ -194,8 +201,8 @@ def _shape(loc: Loc, found: Any) -> Problem:
         )
     if len(models) > 1:
         return Problem(loc, f"{title} is text or a mapping of keys to values, not {got}")
-    if models or key == "labels":
-        title = "`labels`" if not models else title
+    if models or key in MAPPINGS:
+        title = title if models else f"`{key}`"
         return Problem(
             loc, f"{title} is a mapping of keys to values, not {got}", "write each as `key: value`"
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Network
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
 
 from pibake.boards import BOARDS
-from pibake.config import accounts, kube, membership, names, radio, values, wire
+from pibake.config import accounts, head, kube, membership, names, radio, values, wire
 from pibake.config.problems import Bad
 from pibake.secret import Secret
 
@@ -89,6 +89,15 @@ Adopt = Annotated[str, *_leaf(wire.adopt, enum=list(wire.ADOPT))]
 Window = Annotated[int, *_leaf(wire.window, pattern="^([0-9]+h)?([0-9]+m)?([0-9]+s)?$")]
 Interface = Annotated[str, *_leaf(wire.interface, maxLength=15)]
 Disk = Annotated[int, *_leaf(values.disk, pattern="^[1-9][0-9]*(MiB|GiB)$")]
+OuterPort = Annotated[str, *_leaf(head.port, maxLength=17)]
+OuterAddress = Annotated[IPv4Interface | None, *_leaf(head.address, pattern="^(dhcp|[0-9.]+/[0-9]{1,2})$")]
+IP4 = Annotated[IPv4Address, *_leaf(head.ip4, pattern="^[0-9.]+$")]
+Pool = Annotated[tuple[IPv4Address, IPv4Address], *_leaf(head.pool, pattern="^[0-9.]+ *- *[0-9.]+$")]
+Opening = Annotated[
+    head.Opening, *_leaf(head.opening, type=SCALAR, pattern="^[0-9]+(-[0-9]+)?(/(tcp|udp))?$")
+]
+Single = Annotated[head.Opening, *_leaf(head.single, pattern="^[0-9]+(/(tcp|udp))?$")]
+Target = Annotated[head.Target, *_leaf(head.target, pattern="^[0-9.]+(:[0-9]+)?$")]
 BaseName = Annotated[str, *_leaf(str)]
 
 

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
 from pibake.config import leaves
+from pibake.config.model_head import Head  # noqa: TC001 - pydantic reads the annotations
+from pibake.config.shapes import Strict, Wifi
 
 DEFAULT_BASE = "debian-13"
 DEFAULT_DOMAIN = "home.arpa"
-
-
-class Strict(BaseModel):
-    """A mapping with known keys only, which does not change once it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FileBase(Strict):
@@ -197,26 +193,13 @@ class Ipv6(Strict):
     )
 
 
-class Wifi(Strict):
-    """The wireless network of nodes with `link: wifi`."""
-
-    ssid: leaves.Ssid = Field(description="Its name.", examples=["lab"])
-    psk: leaves.Psk = Field(
-        description="Its key as 64 hex digits, from `wpa_passphrase SSID`, never the passphrase; it is on the cards of nodes with `link: wifi`.",
-        examples=["44116ea8...2a0a15ec"],
-    )
-    country: leaves.Country = Field(
-        description="The country whose rules the radio keeps to, as two letters.", examples=["DE"]
-    )
-
-
 class Network(Strict):
     """The one network that all nodes are on."""
 
     subnet: leaves.Subnet = Field(description="The subnet of all nodes.", examples=["192.168.10.0/24"])
     gateway: leaves.IP | None = Field(
         default=None,
-        description="The router; without it, nodes reach their own subnet only.",
+        description="The router; without it, nodes reach their own subnet only. With `head`, its address.",
         examples=["192.168.10.1"],
     )
     dns: tuple[leaves.IP, ...] | None = Field(
@@ -242,6 +225,11 @@ class Network(Strict):
         default=None,
         description="The wireless network of nodes with `link: wifi`.",
         examples=[{"ssid": "lab", "psk": "44116ea8...2a0a15ec", "country": "DE"}],
+    )
+    mdns: leaves.Switch = Field(
+        default=False,
+        description="Let every node answer to its name with .local, by multicast (avahi), on its own network.",
+        examples=[True],
     )
 
 
@@ -384,6 +372,11 @@ class ClusterFile(Strict):
         default=Defaults(), description="What every node gets unless it says otherwise."
     )
     network: Network = Field(description="The network of all nodes.")
+    head: Head | None = Field(
+        default=None,
+        description="Which node is the router between the nodes' network and another; without it, something else is.",
+        examples=[{"node": "node1", "upstream": {"port": "eth1"}}],
+    )
     kubernetes: Kubernetes | None = Field(
         default=None, description="What the nodes join; without it they are plain machines."
     )

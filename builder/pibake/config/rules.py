@@ -43,6 +43,14 @@ def typed(parse: Callable[[str], T], raw: Any) -> T | None:
         return None
 
 
+def is_head(data: Any, node: Any) -> bool:
+    """Return whether a node is the one that `head` names."""
+    named, own = (
+        typed(names.hostname, value(*place)) for place in ((data, ("head", "node")), (node, ("hostname",)))
+    )
+    return bool(named and own) and str(named).partition(".")[0] == str(own).partition(".")[0]
+
+
 def _users(data: Any) -> Iterator[Problem]:
     users = [user for user in items(data, "users") if isinstance(user, dict)]
     yield from unique(data, "users", "name", str, "another user has this name")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pibake import network
 from pibake.identity import layout
 from pibake.kube import document, vip
 from pibake.plan import K3sAgent, K3sServer
@@ -50,6 +51,9 @@ def render(
 def _config(node: NodePlan, member: Membership, secrets: Secrets, datastore: Secret | None) -> dict[str, Any]:
     """Return config.yaml: its keys are k3s' long flags without the dashes."""
     config: dict[str, Any] = {"node-name": node.hostname, "node-ip": str(node.link.address.ip)}
+    if node.head:
+        # flannel would go by the default route, which leads out
+        config["flannel-iface"] = network.interface(node, network.ETHERNET)
     if node.labels:
         config["node-label"] = [f"{key}={text}" for key, text in node.labels.items()]
     if member.taints:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pibake.plan.decide import plan
 from pibake.plan.fleet import Fleet, Peer
+from pibake.plan.head import Forward, Head, Lease, Upstream
 from pibake.plan.membership import (
     K3sAgent,
     K3sServer,
@@ -38,6 +39,8 @@ from pibake.plan.values import (
 __all__ = [
     "BaseRef",
     "Fleet",
+    "Forward",
+    "Head",
     "Hook",
     "Host",
     "K3sAgent",
@@ -45,6 +48,7 @@ __all__ = [
     "KubeadmInit",
     "KubeadmJoin",
     "Kubernetes",
+    "Lease",
     "Link",
     "Membership",
     "Netboot",
@@ -55,6 +59,7 @@ __all__ = [
     "Plan",
     "Server",
     "SshKey",
+    "Upstream",
     "User",
     "Wifi",
     "Wire",

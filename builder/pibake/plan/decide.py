@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
-from pibake.plan import members
+from pibake.plan import head, members
 from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.values import (
     BaseRef,
@@ -26,6 +26,8 @@ from pibake.plan.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pibake.config import Cluster
     from pibake.config.model import ClusterFile, Common, Network, Node
     from pibake.config.model import User as WrittenUser
@@ -35,6 +37,8 @@ BOARD = "generic"
 LOCALE = "C.UTF-8"
 TIMEZONE = "Etc/UTC"
 LINK = "ethernet"
+MDNS = ("avahi-daemon", "libnss-mdns")
+"""What answers to a node's name by multicast, and what asks for the others'."""
 
 
 def plan(cluster: Cluster) -> Plan:
@@ -71,10 +75,11 @@ class _Decide:
         domain = self.cluster.file.domain
         short = node.hostname.partition(".")[0]
         labels = dict(sorted({**defaults.labels, **node.labels}.items()))
+        wifi = _wifi(node, self.cluster.file)
         return NodePlan(
             hostname=short,
             fqdn=f"{short}.{domain}",
-            link=_link(node, self.cluster.file.network, domain),
+            link=_link(node, self.cluster.file),
             role=members.role(self.cluster, node),
             member=members.membership(self.cluster, self.kubernetes, node),
             labels=MappingProxyType(labels),
@@ -87,8 +92,10 @@ class _Decide:
             locale=node.locale or defaults.locale or LOCALE,
             timezone=node.timezone or defaults.timezone or TIMEZONE,
             hosts=self.hosts,
-            wifi=_wifi(node, self.cluster.file),
-            packages=tuple(name for name in self.packages(node) if "/" not in name),
+            wifi=wifi,
+            head=self.head(node, wifi),
+            mdns=self.cluster.file.network.mdns,
+            packages=(*(name for name in self.packages(node) if "/" not in name), *self.ours(node)),
             debs=tuple(deb for name in self.packages(node) if "/" in name for deb in self.cluster.debs[name]),
             hooks=self.hooks(node, defaults),
             wire=self.wire(node, defaults),
@@ -113,6 +120,23 @@ class _Decide:
     def packages(self, node: Common) -> tuple[str, ...]:
         return node.packages if node.packages is not None else self.cluster.file.defaults.packages or ()
 
+    def ours(self, node: Node) -> Iterator[str]:
+        """Yield the packages that what pibake does there needs, if nobody has asked for them."""
+        file = self.cluster.file
+        wanted = (*(head.PACKAGES if head.is_head(node, file) else ()), *(MDNS if file.network.mdns else ()))
+        return (name for name in wanted if name not in self.packages(node))
+
+    def head(self, node: Node, wifi: Wifi | None) -> head.Head | None:
+        file = self.cluster.file
+        outer = file.head.upstream.wifi if file.head else None
+        return head.head(
+            node,
+            file,
+            nameservers=_nameservers(file),
+            wifi=wifi,
+            outer_wifi=Wifi(outer.ssid, outer.psk, outer.country) if outer else None,
+        )
+
     def hooks(self, node: Common, defaults: Common) -> tuple[Hook, ...]:
         names = node.hooks if node.hooks is not None else defaults.hooks or ()
         return tuple(Hook(name, self.cluster.hooks[name]) for name in names)
@@ -126,20 +150,26 @@ def _peer(node: NodePlan) -> Peer:
     )  # fmt: skip
 
 
-def _link(node: Node, network: Network, domain: str) -> Link:
-    fallback = (network.gateway,) if network.gateway else ()
-    servers = network.dns if network.dns is not None else fallback
+def _link(node: Node, file: ClusterFile) -> Link:
+    """Decide a node's link; the head's leads out nowhere: its router and name servers are on the other side."""
+    network, is_head = file.network, head.is_head(node, file)
     return Link(
         address=ipaddress.ip_interface((node.address, network.subnet.prefixlen)),
-        gateway=network.gateway,
-        nameservers=tuple(str(server) for server in servers),
-        search=network.search if network.search is not None else (domain,),
+        gateway=None if is_head else network.gateway or head.inner_address(file),
+        nameservers=() if is_head else _nameservers(file),
+        search=network.search if network.search is not None else (file.domain,),
         vlan=network.vlan,
         mac=node.mac or "",
         address6=_interface6(node, network),
         gateway6=network.ipv6.gateway if node.address6 else None,
         ra=network.ipv6.ra,
     )
+
+
+def _nameservers(file: ClusterFile) -> tuple[str, ...]:
+    router = file.network.gateway or head.inner_address(file)
+    servers = file.network.dns if file.network.dns is not None else (router,) if router else ()
+    return tuple(map(str, servers))
 
 
 def _interface6(node: Node, network: Network) -> ipaddress.IPv6Interface | None:

@@ -19,7 +19,7 @@ from pibake.plan.membership import (
 
 if TYPE_CHECKING:
     from pibake.config import Cluster
-    from pibake.config.model import Node
+    from pibake.config.model import ClusterFile, Node
 
 DNS_INDEX = 10
 """The cluster's DNS is the tenth address of the services (kubeadm, `GetDNSIP`; k3s, `--cluster-dns`)."""
@@ -46,7 +46,7 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
         version=written.version,
         endpoint=endpoint,
         vip=vip,
-        sans=tuple(dict.fromkeys([endpoint, *([vip] if vip else []), *own, *written.sans])),
+        sans=tuple(dict.fromkeys([endpoint, *([vip] if vip else []), *own, *_outside(file), *written.sans])),
         servers=servers,
         pod_cidr=str(written.pod_cidr or POD_CIDR[written.distribution]),
         service_cidr=str(services),
@@ -61,6 +61,12 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
         datastore=cluster.images[written.datastore] if written.datastore else None,
         registries=cluster.images[written.registries] if written.registries else None,
     )
+
+
+def _outside(file: ClusterFile) -> list[str]:
+    """Return the head's fixed address on the other side: its open ports, or one that leads inside, are reached there."""
+    fixed = file.head.upstream.address if file.head else None
+    return [str(fixed.ip)] if fixed else []
 
 
 def membership(cluster: Cluster, shared: Kubernetes | None, node: Node) -> Membership | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pibake.errors import PibakeError
+from pibake.plan import head as heads
 from pibake.plan.membership import kubernetes_json, part_name
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from pibake.config.overlays import Item
     from pibake.plan.fleet import Fleet
+    from pibake.plan.head import Head
     from pibake.plan.membership import Kubernetes, Membership
     from pibake.secret import Secret
 
@@ -159,7 +161,8 @@ class NodePlan:
 
     `serial` is the low 8 hex digits, empty where not known; `memory` is in MiB, 0 where not known. With `wifi` its link
     is the Wi-Fi port, otherwise an Ethernet port. `wired` says that it boots from the wire, and
-    `wire` how it would. `report` is the URL it posts its state to, unless Kubernetes' `phone_home` names another. Every
+    `wire` how it would. `head` is set on the one node that is the router of the others, and `mdns` has it answer to its name
+    by multicast. `report` is the URL it posts its state to, unless Kubernetes' `phone_home` names another. Every
     node can be a key of a dict; what all nodes share is left out of its hash.
     """
 
@@ -186,6 +189,8 @@ class NodePlan:
     wire: Wire = Wire()
     wired: bool = False
     report: str = ""
+    head: Head | None = None
+    mdns: bool = False
 
     @property
     def image_name(self) -> str:
@@ -205,6 +210,11 @@ class Plan:
     folder: Path | None = None
     subnet: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
     netboot: Netboot = Netboot()
+
+    @property
+    def link(self) -> Link:
+        """The link that nodes have: another than the head's, if there is one."""
+        return next((node.link for node in self.nodes if node.head is None), self.nodes[0].link)
 
     def node(self, name: str) -> NodePlan:
         """Return a node by its short or full name."""
@@ -244,6 +254,8 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "gateway6": str(link.gateway6) if link.gateway6 else None,
         "ra": link.ra,
         "wifi": {"ssid": node.wifi.ssid, "country": node.wifi.country} if node.wifi else None,
+        "head": heads.to_json(node.head) if node.head else None,
+        "mdns": node.mdns,
         "vlan": link.vlan,
         "mac": link.mac or None,
         "serial": node.serial or None,

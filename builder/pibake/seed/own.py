@@ -19,11 +19,15 @@ PASSWORDS = "etc/pibake/passwords"
 
 def files(node: NodePlan, secrets: Secrets | None) -> Tree:
     """Return what every node has, whatever its system."""
-    return network.radio(node) | Tree(
-        {
-            "etc/hosts": File(_hosts(node).encode()),
-            "etc/pibake/node.json": File(_node_json(node, secrets).encode()),
-        }
+    return (
+        network.radio(node)
+        | network.mdns.files(node)
+        | Tree(
+            {
+                "etc/hosts": File(_hosts(node).encode()),
+                "etc/pibake/node.json": File(_node_json(node, secrets).encode()),
+            }
+        )
     )
 
 
