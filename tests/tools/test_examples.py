@@ -40,7 +40,7 @@ EXAMPLES = ROOT / "examples"
 GOLDEN = ROOT / "tests/golden/examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/cluster.yaml"))
 EPOCH = "1700000000"
-PACKAGES = {"containerd": "runc", "runc": ""}
+PACKAGES = {"containerd": "runc", "runc": "", "nftables": "", "dnsmasq-base": "", "wpasupplicant": ""}
 """The distribution's packages that examples ask for, and what each depends on."""
 WRITTEN = ("etc/pibake/addons/", "var/lib/rancher/k3s/server/manifests/")
 """Where a golden image holds what is written for its cluster."""
