@@ -40,7 +40,8 @@ EXAMPLES = ROOT / "examples"
 GOLDEN = ROOT / "tests/golden/examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/cluster.yaml"))
 EPOCH = "1700000000"
-PACKAGES = {"containerd": "runc", "runc": "", "nftables": "", "dnsmasq-base": "", "wpasupplicant": ""}
+PACKAGES = {"containerd": "runc", "runc": "", "nftables": "", "dnsmasq-base": "", "wpasupplicant": "",
+            "prometheus-node-exporter": ""}  # fmt: skip
 """The distribution's packages that examples ask for, and what each depends on."""
 WRITTEN = ("etc/pibake/addons/", "var/lib/rancher/k3s/server/manifests/")
 """Where a golden image holds what is written for its cluster."""
@@ -99,7 +100,9 @@ def test_the_example_builds_and_its_nodes_get_what_they_got_before(
     assert [manifest["node"]["hostname"] for manifest in manifests] == sorted(
         node["hostname"].partition(".")[0] for node in written(name)["nodes"]
     )
-    shown = {file: mask(text) for file, text in rendered(manifests, example / "images/out", world).items()}
+    shown = {
+        file: mask(text, example) for file, text in rendered(manifests, example / "images/out", world).items()
+    }
     assert_no_secret("".join(shown.values()), example)
     assert_golden(shown, GOLDEN / name, update=update_golden)
 
@@ -121,7 +124,7 @@ def test_every_board_of_the_rack_without_cards_finds_its_own_boot_files(
     shown = {
         "dnsmasq.conf": dnsmasq.config(site, served.clients, tftp_root="/netboot/tftp", run="/netboot/run"),
         "dnsmasq.hosts": dnsmasq.hosts(site, served.clients),
-        "cmdlines.txt": mask("".join(path.read_text("utf-8") for path in lines)),
+        "cmdlines.txt": mask("".join(path.read_text("utf-8") for path in lines), example),
     }
     assert_golden(shown, GOLDEN / f"{name}-wire", update=update_golden)
 
@@ -215,10 +218,23 @@ MASKS = (
 """What differs from one cluster to the next, or with every release: what was issued, what follows from it, and digests."""
 
 
-def mask(text: str) -> str:
+def mask(text: str, folder: Path) -> str:
+    for password in passwords(folder):
+        text = text.replace(password, "<password>")
     for pattern, instead in MASKS:
         text = re.sub(pattern, instead, text)
     return text
+
+
+def issued(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "secrets/identity.json").read_text("utf-8"))
+    return found
+
+
+def passwords(folder: Path) -> Iterator[str]:
+    """Yield what pibake made up for add-ons."""
+    for options in issued(folder).get("addons", {}).values():
+        yield from options.values()
 
 
 def assert_no_secret(text: str, folder: Path) -> None:
@@ -231,5 +247,4 @@ def assert_no_secret(text: str, folder: Path) -> None:
         elif isinstance(value, str) and len(value) > 20:
             yield value
 
-    issued = json.loads((folder / "secrets/identity.json").read_text("utf-8"))
-    assert [value for value in texts(issued) if value in text] == []
+    assert [value for value in texts(issued(folder)) if value in text] == []
