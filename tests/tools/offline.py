@@ -5,7 +5,9 @@ Files are small and the same at every run; their names, lists, digests and signa
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ STATUS = (
     "Package: {}\nStatus: install ok installed\nMaintainer: A <a@example.org>\nArchitecture: arm64\n"
     "Version: {}\nDescription: x\n\n"
 )
+OCI = "application/vnd.oci.image"
 KUBERNETES = ("kubeadm", "kubelet", "kubectl")
 
 
@@ -88,6 +91,31 @@ class Offline:
         catalogue = yaml.safe_dump({"vendors": vendors, "bases": entries})
         (self.folder / "catalog.yaml").write_text(catalogue)
 
+    def container(self, name: str, tag: str) -> str:
+        """Put a container image into the cache as one that came before, and return its line of addons.lock."""
+        packed = gzip.compress(f"{name}:{tag}".encode(), mtime=0)
+        config = json.dumps(
+            {"os": "linux", "architecture": "arm64", "rootfs": {"type": "layers", "diff_ids": []}}
+        )
+        manifest = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": f"{OCI}.manifest.v1+json",
+                "config": _blob(config.encode(), f"{OCI}.config.v1+json"),
+                "layers": [_blob(packed, f"{OCI}.layer.v1.tar+gzip")],
+            }
+        )
+        folder = self.folder / "cache/pibake/containers"
+        for kind, data in (
+            ("manifests", config.encode()),
+            ("manifests", manifest.encode()),
+            ("layers", packed),
+        ):
+            path = folder / kind / hashlib.sha256(data).hexdigest()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return f"{name} {tag} {hashlib.sha256(manifest.encode()).hexdigest()}\n"
+
     def k3s(self, version: str) -> None:
         """Publish a release of k3s."""
         files = {
@@ -137,6 +165,10 @@ def offline(folder: Path, keys: Keys) -> Iterator[Offline]:
     (folder / "home/.ssh").mkdir(parents=True)
     with Server() as server:
         yield Offline(folder, server, keys)
+
+
+def _blob(data: bytes, kind: str) -> dict[str, str | int]:
+    return {"mediaType": kind, "digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)}
 
 
 def _firmware(boards: Sequence[str]) -> dict[str, layouts.Content | None]:

@@ -24,6 +24,7 @@ from tests.tools.offline import offline
 from pibake import catalog, config, plan
 from pibake.cache import Cache
 from pibake.image import fat, table
+from pibake.kube import vip
 from pibake.netboot import dnsmasq
 from pibake.netboot.values import Site
 from pibake.progress import Silent
@@ -76,12 +77,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Offline]:
 
 
 @pytest.fixture
-def example(name: str, tmp_path: Path) -> Path:
-    """A copy of an example, as a person has it before the first command."""
+def example(name: str, tmp_path: Path, world: Offline) -> Path:
+    """A copy of an example, as a person has it before the first command; what registries would be asked for has come before."""
     folder = tmp_path / name
     shutil.copytree(EXAMPLES / name, folder)
     if (folder / "secrets.example").exists():
         tool("sh", "-c", f"cd {folder} && sh secrets.example")
+    kubernetes = written(name)["kubernetes"]
+    if kubernetes.get("airgap") and "vip" in kubernetes:
+        image, _, tag = vip.IMAGE.rpartition(":")
+        (folder / "addons.lock").write_text(world.container(image, tag))
     return folder
 
 
