@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibake import bases, card, keys, nodes, recipe, vault
+from pibake import bases, card, delivery, keys, nodes, recipe, vault
 from pibake.errors import PibakeError
 from pibake.ground import Ground, judge
 from pibake.image import ext4, fat
@@ -187,16 +187,16 @@ def _baked(plan: Plan, node: NodePlan, on: Ground, cache: Cache, progress: Progr
     """Yield what to say if the node would get another golden image by now: its content is no part of a seed."""
     system, base = on.system, dataclasses.replace(on.base, sha256=on.base.info["base_sha256"])
     try:
-        wanted = recipe.obtain(
-            recipe.of(node, system), base, system, cache, progress, kubernetes=plan.kubernetes
-        )
+        addons = delivery.of(plan, cache, progress)
+        mine = recipe.of(node, system, addons=bool(addons))
+        wanted = recipe.obtain(mine, base, system, cache, progress, kubernetes=plan.kubernetes, addons=addons)
     except PibakeError as error:
         yield f"whether what is baked in is as cluster.yaml has it cannot be told: {error}"
         return
     now = cache.pinned(key_of(base, wanted)).get("sha256") if wanted.key else base.sha256
     if now != on.base.sha256:
         yield (
-            "what is baked in (overlays' files, packages, hooks, pibake's own units) is not what cluster.yaml gives now, "
+            "what is baked in (overlays' files, packages, hooks, add-ons, pibake's own units) is not what cluster.yaml gives now, "
             f"and a seed does not change it: {FLASH.format(node.hostname)}"
         )
 
@@ -244,7 +244,7 @@ def _render(plan: Plan, node: NodePlan, on: Ground, cache: Cache, progress: Prog
         keys.resolve([node]),
         plan.sources,
         secrets,
-        nodes.extras(plan.kubernetes),
+        nodes.extras(plan, secrets),
     )
     epoch = nodes.source_date_epoch(on.base, job.sources)
     seeded = nodes.render_seed(node, on, boot_partition(on.base.image).start, job, epoch)

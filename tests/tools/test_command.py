@@ -122,5 +122,6 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     run("init", "--yes")
     assert "node3" in run("plan")
     assert "debian-13" in run("base", "list")
+    assert "metallb" in run("addons", "list")
     assert (tmp_path / "site/pibake/_data/overlays/node/usr/local/lib/pibake/join").exists()
     assert list((tmp_path / "site/pibake/_data/images/debian").glob("*"))

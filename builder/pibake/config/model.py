@@ -5,16 +5,26 @@ The JSON Schema for editors and the reference in docs/cluster-yaml.md are made f
 
 from __future__ import annotations
 
-from typing import Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Discriminator, Field, Tag
 
-from pibake.config import leaves
+from pibake.config import disks, leaves
 from pibake.config.model_head import Head  # noqa: TC001 - pydantic reads the annotations
 from pibake.config.shapes import Strict, Wifi
 
 DEFAULT_BASE = "debian-13"
 DEFAULT_DOMAIN = "home.arpa"
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+
+def keys(kind: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the keys of a mapping as they are written, with what is known of each."""
+    return {field.alias or name: field for name, field in kind.model_fields.items()}
 
 
 class FileBase(Strict):
@@ -73,8 +83,30 @@ Key = Annotated[
 ]
 
 
+class DataDisk(Strict):
+    """A whole disk of a node's for data: made once, mounted at every boot."""
+
+    device: leaves.Device = Field(
+        description="The disk, as the node calls it; one of /dev/disk/by-id where a board has several.",
+        examples=["/dev/sda"],
+    )
+    mount: leaves.MountPoint = Field(
+        description="The folder to mount it on, before Kubernetes starts.", examples=["/var/lib/longhorn"]
+    )
+    filesystem: leaves.FileSystem = Field(
+        default=disks.DEFAULT,
+        description=f"What it is formatted with if it is empty: ext4, xfs or btrfs; {disks.DEFAULT} unless set.",
+        examples=["xfs"],
+    )
+    label: leaves.DiskLabel | None = Field(
+        default=None,
+        description="Its name, by which the node knows it again wherever it is plugged in; the last part of `mount` unless set.",
+        examples=["data"],
+    )
+
+
 class Common(Strict):
-    """What a node can set, and `defaults` can set for all of them."""
+    """What a node can set, and its class and `defaults` can set for it."""
 
     role: leaves.Role | None = Field(
         default=None,
@@ -140,10 +172,19 @@ class Common(Strict):
         description="On the wire with `root: nfs`: where a node's own files live: server, ram, or an ext4 file system or empty disk of the board's; server unless set.",
         examples=["LABEL=data"],
     )
+    disks: tuple[DataDisk, ...] | None = Field(
+        default=None,
+        description="Disks for data, made if they are empty and mounted at every boot; a node's list replaces the defaults'.",
+        examples=[[{"device": "/dev/sda", "mount": "/var/lib/longhorn"}]],
+    )
 
 
 class Defaults(Common):
     """What every node gets unless it says otherwise."""
+
+
+class NodeClass(Common):
+    """What every node of a class gets unless it says otherwise."""
 
 
 class Node(Common):
@@ -170,6 +211,12 @@ class Node(Common):
         default=None,
         description="Serial number as in /proc/cpuinfo, or its last 8 digits; finds the board on the wire.",
         examples=["10000000abcd1234"],
+    )
+    class_: leaves.ClassName | None = Field(
+        default=None,
+        alias="class",
+        description="Which of `classes` it is of: what it does not say for itself it takes from there, and only then from `defaults`.",
+        examples=["storage"],
     )
 
 
@@ -325,7 +372,7 @@ class Kubernetes(Strict):
     )
     airgap: leaves.Switch = Field(
         default=False,
-        description="k3s: bake in the images of the same release, so that no node needs a registry.",
+        description="Bake in the charts and container images of add-ons and, with k3s, the images of the same release, so that no node needs a registry.",
         examples=[True],
     )
     disable: tuple[leaves.Component, ...] = Field(
@@ -359,6 +406,69 @@ class Kubernetes(Strict):
     )
 
 
+class RepoChart(Strict):
+    """A Helm chart of a repository."""
+
+    repo: leaves.ChartRepo = Field(
+        description="The chart repository, or the folder of an OCI registry that the chart is in.",
+        examples=["https://charts.example.org", "oci://ghcr.io/example/charts"],
+    )
+    name: leaves.ChartName = Field(description="Name of the chart.", examples=["my-app"])
+    version: leaves.ChartVersion = Field(description="Version of the chart.", examples=["1.2.3"])
+    sha256: leaves.Sha256 | None = Field(
+        default=None,
+        description="SHA-256 digest of the chart's .tgz; pinned at the first download unless set.",
+        examples=["9f86d081...0f00a08"],
+    )
+
+
+class FileChart(Strict):
+    """A Helm chart beside cluster.yaml."""
+
+    file: leaves.FilePath = Field(
+        description="A chart's .tgz, or its folder.", examples=["charts/my-app-1.2.3.tgz"]
+    )
+
+
+Chart = Annotated[
+    Annotated[RepoChart, Tag("<repo>")] | Annotated[FileChart, Tag("<file>")],
+    Discriminator(leaves.chart_branch),
+]
+
+
+class OwnAddon(Strict):
+    """An add-on of the user's: a chart, manifests, or a kustomization."""
+
+    chart: Chart | None = Field(
+        default=None,
+        description="A Helm chart.",
+        examples=[{"repo": "https://charts.example.org", "name": "my-app", "version": "1.2.3"}],
+    )
+    manifests: leaves.FilePath | None = Field(
+        default=None,
+        description="A file of manifests, or a folder of such files, applied as they are.",
+        examples=["manifests/"],
+    )
+    kustomization: leaves.FilePath | None = Field(
+        default=None,
+        description="A folder with a kustomization.yaml, which `kubectl kustomize` builds.",
+        examples=["deploy/"],
+    )
+    namespace: leaves.Namespace | None = Field(
+        default=None,
+        description="Where a chart is installed; the add-on's own name unless set.",
+        examples=["apps"],
+    )
+    values: leaves.FilePath | None = Field(
+        default=None, description="A chart's values, a YAML file.", examples=["my-app.yaml"]
+    )
+    images: tuple[leaves.ImageName, ...] = Field(
+        default=(),
+        description="With `airgap`: the container images that it runs.",
+        examples=[["docker.io/library/nginx:1.29"]],
+    )
+
+
 class ClusterFile(Strict):
     """A Raspberry Pi Kubernetes cluster, for pibake."""
 
@@ -371,6 +481,11 @@ class ClusterFile(Strict):
     defaults: Defaults = Field(
         default=Defaults(), description="What every node gets unless it says otherwise."
     )
+    classes: dict[leaves.ClassName, NodeClass] = Field(
+        default={},
+        description="Kinds of nodes, by name: what the nodes of each get unless they say otherwise.",
+        examples=[{"storage": {"labels": {"disk": "ssd"}}}],
+    )
     network: Network = Field(description="The network of all nodes.")
     head: Head | None = Field(
         default=None,
@@ -379,6 +494,11 @@ class ClusterFile(Strict):
     )
     kubernetes: Kubernetes | None = Field(
         default=None, description="What the nodes join; without it they are plain machines."
+    )
+    addons: leaves.Addons = Field(
+        default_factory=lambda: MappingProxyType({}),
+        description="What runs in the cluster when it comes up: add-ons of the catalogue with their options, and your own.",
+        examples=[{"metallb": {"pools": ["192.168.10.240-192.168.10.250"]}}],
     )
     netboot: Netboot = Field(
         default=Netboot(),

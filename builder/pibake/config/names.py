@@ -46,6 +46,30 @@ def cluster(text: str) -> str:
     return text
 
 
+@functools.lru_cache(maxsize=1024)
+def label(text: str) -> str:
+    """Return one DNS label, as Kubernetes' namespaces and most of its objects are called (RFC 1123)."""
+    wrong = "it holds a dot" if "." in text else _name_fault(text)
+    if wrong:
+        hint = _name_hint(text.replace(".", "-"), "use a-z, 0-9 and hyphens, as in my-app")
+        raise Bad(f"{show(text)} is not a name in Kubernetes: {wrong}", hint)
+    return text
+
+
+@functools.lru_cache(maxsize=256)
+def node_class(text: str) -> str:
+    """Return the name of a class of nodes: one DNS label."""
+    wrong = (
+        "it holds a dot"
+        if "." in text
+        else _name_fault(text).replace("Kubernetes wants lower case", "it is not lower case")
+    )
+    if wrong:
+        hint = _name_hint(text.replace(".", "-"), "use a-z, 0-9 and hyphens, as in storage")
+        raise Bad(f"{show(text)} is not a name for a class: {wrong}", hint)
+    return text
+
+
 def _name_fault(text: str) -> str:
     """Return what is wrong with a DNS name, or nothing."""
     if len(text) > 253:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pibake.config import kube, membership, values
 from pibake.config.check import value
 from pibake.config.problems import Bad, Loc, Problem, listing
+from pibake.config.rules import holders, source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ POD_CIDR = {"k3s": "10.42.0.0/16", "kubeadm": "10.244.0.0/16"}
 """Each distribution's own default; kubeadm's is flannel's."""
 SERVICE_CIDR = {"k3s": "10.43.0.0/16", "kubeadm": "10.96.0.0/12"}
 ONLY = {
-    "k3s": ("airgap", "disable", "snapshotter", "datastore", "registries"),
+    "k3s": ("disable", "snapshotter", "datastore", "registries"),
     "kubeadm": ("cni", "token_ttl"),
 }
 """Keys that mean something with one distribution only."""
@@ -74,8 +75,7 @@ def _servers(data: Any, *, external: bool) -> Iterator[Problem]:
     nodes = value(data, ("nodes",))
     if not isinstance(nodes, list):
         return
-    default = value(data, ("defaults", "role"))
-    roles = [_typed(kube.role, value(node, ("role",)) or default or "agent") for node in nodes]
+    roles = [_typed(kube.role, value(data, source(data, at, "role")) or "agent") for at in range(len(nodes))]
     servers = [index for index, role in enumerate(roles) if role == "server"]
     if not servers and None not in roles:
         yield Problem(
@@ -135,8 +135,9 @@ def _addresses(data: Any) -> Iterator[Problem]:
 
 
 def _is_server(data: Any, place: Loc) -> bool:
-    role = value(data, (*place[:2], "role")) or value(data, ("defaults", "role"))
-    return place[0] == "nodes" and role == "server"
+    if place[0] != "nodes" or not isinstance(place[1], int):
+        return False
+    return bool(value(data, source(data, place[1], "role")) == "server")
 
 
 def _ranges(data: Any, kind: str) -> Iterator[Problem]:
@@ -168,9 +169,8 @@ def _ranges(data: Any, kind: str) -> Iterator[Problem]:
 
 
 def _tainted(data: Any) -> Iterator[Problem]:
-    nodes = value(data, ("nodes",))
-    count = len(nodes) if isinstance(nodes, list) else 0
-    for loc in (("defaults", "taints"), *(("nodes", index, "taints") for index in range(count))):
+    for holder in holders(data):
+        loc = (*holder, "taints")
         if value(data, loc):
             yield Problem(
                 loc,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pibake.config import names, radio, values
 from pibake.config.check import value
 from pibake.config.problems import Loc, Problem
-from pibake.config.rules import is_head, items, typed, unique
+from pibake.config.rules import holders, is_head, items, typed, unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,11 +128,8 @@ def _resolver(data: Any) -> Iterator[Problem]:
 
 def _links(data: Any) -> Iterator[Problem]:
     """Yield what a Wi-Fi link cannot be without, or with."""
-    places: list[Loc] = [
-        ("defaults", "link"),
-        *(("nodes", index, "link") for index in range(len(items(data, "nodes")))),
-    ]
-    for loc in places:
+    for holder in holders(data):
+        loc = (*holder, "link")
         if typed(radio.link, value(data, loc)) != "wifi":
             continue
         if value(data, ("network", "wifi")) is None:

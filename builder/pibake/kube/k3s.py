@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pibake import network
 from pibake.identity import layout
 from pibake.kube import document, vip
 from pibake.plan import K3sAgent, K3sServer
@@ -53,7 +52,7 @@ def _config(node: NodePlan, member: Membership, secrets: Secrets, datastore: Sec
     config: dict[str, Any] = {"node-name": node.hostname, "node-ip": str(node.link.address.ip)}
     if node.head:
         # flannel would go by the default route, which leads out
-        config["flannel-iface"] = network.interface(node, network.ETHERNET)
+        config["flannel-iface"] = node.head.interface
     if node.labels:
         config["node-label"] = [f"{key}={text}" for key, text in node.labels.items()]
     if member.taints:
@@ -92,7 +91,7 @@ def _server(
     if named := [name for name in kubernetes.disable if name not in SWITCHES]:
         config["disable"] = named
     config |= {f"disable-{name}": True for name in kubernetes.disable if name in SWITCHES}
-    return config
+    return config | dict(kubernetes.k3s)
 
 
 def _joining_url(kubernetes: Kubernetes) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FOLDER = "etc/pibake/kubeadm"
 """Where the configuration and the CAs wait; `pibake-join` puts the CAs in place and removes all of it in the end."""
+ADDONS = "etc/pibake/addons"
+"""What `pibake-addons.service` applies, in the order of its names."""
 SOCKET = "/run/containerd/containerd.sock"
 GROUP = "system:bootstrappers:kubeadm:default-node-token"
 PATIENCE = "20m0s"
@@ -56,7 +58,7 @@ def render(node: NodePlan, member: Membership, secrets: Secrets) -> tuple[Tree, 
                 if member.part == KubeadmInit() and minor(kubernetes.version) >= 29
                 else "admin.conf"
             )
-            manifest = vip.static_pod(kubernetes, kubeconfig)
+            manifest = vip.static_pod(kubernetes, kubeconfig, node.head.interface if node.head else "")
             public = Tree({"etc/pibake/manifests/kube-vip.yaml": File(manifest.encode())})
     return public, Tree(secret)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pibake.network import dhcpcd, gateway, ifcfg, ifupdown, manager, mdns, netplan, networkd
 from pibake.network.cloud import network_config, unfit
-from pibake.network.ports import ETHERNET, interface
+from pibake.network.ports import ETHERNET
 from pibake.network.wifi import commands, kernel_words, radio, wireless
 from pibake.system import Network
 from pibake.tree import File, Tree
@@ -24,7 +24,7 @@ __all__ = [
     "ETHERNET",
     "commands",
     "files",
-    "interface",
+    "gateway",
     "kernel_words",
     "mdns",
     "network_config",

@@ -14,8 +14,6 @@ from pibake.resources import render
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pibake.plan import Head, NodePlan
 
 FOLDER = "etc/pibake/head"
@@ -47,21 +45,16 @@ def files(node: NodePlan) -> Tree:
 
 
 def _firewall(node: NodePlan, head: Head) -> str:
-    opened = [(str(port).partition("/")[0], port.protocol) for port in head.open]
-    leading = [(str(one.port), one.protocol) for one in head.forward]
+    """Return the rules; a set of ports has a type, without which nft could not read its own rules again."""
+    ports = [("open", port.protocol, str(port).partition("/")[0]) for port in head.open]
+    ports += [("forward", one.protocol, str(one.port)) for one in head.forward]
+    sets: dict[str, list[str]] = {}
+    for what, protocol, port in ports:
+        sets.setdefault(f"{what}_{protocol}", []).append(port)
     return render(
         "cloud-init/head-firewall.nft.j2",
         node=node,
         head=head,
         outer=head.upstream.name,
-        opened=_by_protocol(opened),
-        reachable=_by_protocol([*opened, *leading]),
+        sets=dict(sorted(sets.items())),
     )
-
-
-def _by_protocol(ports: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return the ports of each protocol that has any."""
-    found: dict[str, list[str]] = {}
-    for port, protocol in ports:
-        found.setdefault(protocol, []).append(port)
-    return dict(sorted(found.items()))

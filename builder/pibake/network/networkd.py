@@ -45,15 +45,18 @@ def _outer(node: NodePlan, outer: Upstream) -> Tree:
         *fixed,
         *(("DNS", server) for server in outer.nameservers),
     ]
-    match = ("MACAddress", outer.mac) if outer.mac else ("Name", outer.name)
-    file = ini(node, ("Match", [match]), ("Link", [("RequiredForOnline", "no")]), ("Network", network))
+    # by its name in any case: the firewall knows it by that
+    match = [*([("MACAddress", outer.mac)] if outer.mac else []), ("Name", outer.name)]
+    file = ini(node, ("Match", match), ("Link", [("RequiredForOnline", "no")]), ("Network", network))
     return Tree({f"{FOLDER}/03-pibake-outer.network": file})
 
 
 def _inner(node: NodePlan) -> Tree:
-    match = ("MACAddress", node.link.mac) if node.link.mac else ("Name", node.head.port if node.head else ANY)
+    known = [("MACAddress", node.link.mac)] if node.link.mac else []
+    named = [("Name", node.head.port if node.head else ANY)] if node.head or not known else []
+    match = [*known, *named]
     if node.wifi:
-        return Tree({f"{FOLDER}/05-pibake.network": _network(node, ("Name", WIFI), _addressing(node))})
+        return Tree({f"{FOLDER}/05-pibake.network": _network(node, [("Name", WIFI)], _addressing(node))})
     if node.link.vlan is None:
         return Tree({f"{FOLDER}/05-pibake.network": _network(node, match, _addressing(node))})
     name = vlan_name(node)
@@ -63,14 +66,14 @@ def _inner(node: NodePlan) -> Tree:
         {
             f"{FOLDER}/04-pibake-vlan.netdev": ini(node, *device),
             # before the port's: the VLAN has the same MAC address
-            f"{FOLDER}/04-pibake-vlan.network": _network(node, ("Name", name), _addressing(node)),
+            f"{FOLDER}/04-pibake-vlan.network": _network(node, [("Name", name)], _addressing(node)),
             f"{FOLDER}/05-pibake.network": _network(node, match, carrier),
         }
     )
 
 
-def _network(node: NodePlan, match: tuple[str, str], network: Pairs) -> File:
-    return ini(node, ("Match", [match]), ("Network", network))
+def _network(node: NodePlan, match: Pairs, network: Pairs) -> File:
+    return ini(node, ("Match", match), ("Network", network))
 
 
 def _addressing(node: NodePlan) -> Pairs:

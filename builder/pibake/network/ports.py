@@ -35,11 +35,6 @@ def named(node: NodePlan, port: str) -> str:
     return BY_MAC if node.link.mac else port
 
 
-def interface(node: NodePlan, port: str) -> str:
-    """Return the name of what has the node's address: its port, or the VLAN on it."""
-    return vlan_name(node) if node.link.vlan else named(node, port)
-
-
 def renaming(node: NodePlan) -> Tree:
     """Return the systemd.link(5) files that make names true for ports known by their MAC addresses.
 

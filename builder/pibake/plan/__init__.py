@@ -6,6 +6,7 @@ so it prints as JSON and is the dry run.
 
 from __future__ import annotations
 
+from pibake.plan.addons import Addon, ChartRef
 from pibake.plan.decide import plan
 from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.head import Forward, Head, Lease, Upstream
@@ -22,6 +23,7 @@ from pibake.plan.membership import (
 )
 from pibake.plan.values import (
     BaseRef,
+    Disk,
     Hook,
     Host,
     Link,
@@ -33,11 +35,15 @@ from pibake.plan.values import (
     User,
     Wifi,
     Wire,
+    disk_json,
     node_json,
 )
 
 __all__ = [
+    "Addon",
     "BaseRef",
+    "ChartRef",
+    "Disk",
     "Fleet",
     "Forward",
     "Head",
@@ -63,6 +69,7 @@ __all__ = [
     "User",
     "Wifi",
     "Wire",
+    "disk_json",
     "node_json",
     "part_name",
     "plan",

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from pibake.config.disks import FILE_SYSTEMS, label_of
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
 from pibake.plan import head, members
+from pibake.plan.addons import addons, packages
 from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.values import (
     BaseRef,
+    Disk,
     Hook,
     Host,
     Link,
@@ -26,10 +29,8 @@ from pibake.plan.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pibake.config import Cluster
-    from pibake.config.model import ClusterFile, Common, Network, Node
+    from pibake.config.model import ClusterFile, Common, DataDisk, Network, Node
     from pibake.config.model import User as WrittenUser
     from pibake.plan.membership import Kubernetes
 
@@ -47,9 +48,10 @@ def plan(cluster: Cluster) -> Plan:
     users = tuple(_user(user, cluster) for user in file.users)
     hosts = tuple(host for node in file.nodes for host in _hosts(node, file.domain))
     shared = members.kubernetes(cluster)
-    decide = _Decide(cluster, users, hosts, shared)
+    chosen = addons(cluster)
+    decide = _Decide(cluster, users, hosts, shared, packages(chosen))
     sources = (*((cluster.source,) if cluster.source else ()), *cluster.files_read)
-    nodes = [decide.node(node) for node in file.nodes]
+    nodes = [decide.node(node) for node in cluster.nodes]
     fleet = Fleet(file.cluster, file.domain, tuple(map(_peer, nodes)))
     nodes = [replace(node, fleet=fleet) for node in nodes]
     folder = cluster.source.parent if cluster.source else None
@@ -58,54 +60,66 @@ def plan(cluster: Cluster) -> Plan:
         written.dhcp, written.interface or "", written.disk, written.adopt, written.adopt_window
     )
     subnet = file.network.subnet
-    return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder, subnet, netboot)
+    return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder, subnet, netboot, chosen)
 
 
 @dataclass(frozen=True)
 class _Decide:
-    """What all nodes of a cluster share; `users` and `hosts` are the same objects in every node."""
+    """What all nodes of a cluster share; `users` and `hosts` are the same objects in every node.
+
+    `needed` are the packages that add-ons want.
+    """
 
     cluster: Cluster
     users: tuple[User, ...]
     hosts: tuple[Host, ...]
     kubernetes: Kubernetes | None
+    needed: tuple[str, ...]
 
     def node(self, node: Node) -> NodePlan:
-        defaults = self.cluster.file.defaults
         domain = self.cluster.file.domain
         short = node.hostname.partition(".")[0]
-        labels = dict(sorted({**defaults.labels, **node.labels}.items()))
-        wifi = _wifi(node, self.cluster.file)
+        written = node.packages or ()
+        disks = tuple(_disk(disk, self.cluster.file.cluster, short) for disk in node.disks or ())
+        makers = {FILE_SYSTEMS[disk.filesystem] for disk in disks} - {""}
         return NodePlan(
             hostname=short,
             fqdn=f"{short}.{domain}",
             link=_link(node, self.cluster.file),
-            role=members.role(self.cluster, node),
-            member=members.membership(self.cluster, self.kubernetes, node),
-            labels=MappingProxyType(labels),
-            board=node.board or defaults.board or BOARD,
-            memory=node.memory or defaults.memory or 0,
+            role=members.role(node),
+            member=members.membership(self.kubernetes, node),
+            labels=MappingProxyType(dict(sorted(node.labels.items()))),
+            board=node.board or BOARD,
+            memory=node.memory or 0,
             serial=node.serial or "",
-            base=self.base(node, defaults),
-            overlays=self.overlays(node, defaults),
+            base=self.base(node),
+            overlays=self.overlays(node),
             users=self.users,
-            locale=node.locale or defaults.locale or LOCALE,
-            timezone=node.timezone or defaults.timezone or TIMEZONE,
+            locale=node.locale or LOCALE,
+            timezone=node.timezone or TIMEZONE,
             hosts=self.hosts,
-            wifi=wifi,
-            head=self.head(node, wifi),
+            wifi=_wifi(node, self.cluster.file),
+            head=self.head(node),
             mdns=self.cluster.file.network.mdns,
-            packages=(*(name for name in self.packages(node) if "/" not in name), *self.ours(node)),
-            debs=tuple(deb for name in self.packages(node) if "/" in name for deb in self.cluster.debs[name]),
-            hooks=self.hooks(node, defaults),
-            wire=self.wire(node, defaults),
+            packages=tuple(
+                dict.fromkeys(
+                    [
+                        *(name for name in written if "/" not in name),
+                        *sorted(makers),
+                        *self.ours(node),
+                        *self.needed,
+                    ]
+                )
+            ),
+            debs=tuple(deb for name in written if "/" in name for deb in self.cluster.debs[name]),
+            hooks=self.hooks(node),
+            wire=Wire(node.root or Wire.root, node.state or Wire.state),
+            node_class=node.class_ or "",
+            disks=disks,
         )
 
-    def wire(self, node: Node, defaults: Common) -> Wire:
-        return Wire(node.root or defaults.root or Wire.root, node.state or defaults.state or Wire.state)
-
-    def base(self, node: Common, defaults: Common) -> BaseRef:
-        match node.base or defaults.base or DEFAULT_BASE:
+    def base(self, node: Common) -> BaseRef:
+        match node.base or DEFAULT_BASE:
             case FileBase(file=file, sha256=digest):
                 return BaseRef(file=str(self.cluster.images[file]), sha256=digest)
             case UrlBase(url=url, sha256=digest):
@@ -113,33 +127,28 @@ class _Decide:
             case name:
                 return BaseRef(name=name)
 
-    def overlays(self, node: Common, defaults: Common) -> tuple[Overlay, ...]:
-        names = node.overlays if node.overlays is not None else defaults.overlays or ()
+    def overlays(self, node: Common) -> tuple[Overlay, ...]:
+        names = node.overlays or ()
         return tuple(Overlay(name, self.cluster.overlays[name], self.cluster.items[name]) for name in names)
 
-    def packages(self, node: Common) -> tuple[str, ...]:
-        return node.packages if node.packages is not None else self.cluster.file.defaults.packages or ()
-
-    def ours(self, node: Node) -> Iterator[str]:
-        """Yield the packages that what pibake does there needs, if nobody has asked for them."""
+    def ours(self, node: Node) -> tuple[str, ...]:
+        """Return the packages that what pibake does there needs."""
         file = self.cluster.file
-        wanted = (*(head.PACKAGES if head.is_head(node, file) else ()), *(MDNS if file.network.mdns else ()))
-        return (name for name in wanted if name not in self.packages(node))
+        router = head.PACKAGES if head.is_head(node, file) else ()
+        return (*router, *(MDNS if file.network.mdns else ()))
 
-    def head(self, node: Node, wifi: Wifi | None) -> head.Head | None:
+    def head(self, node: Node) -> head.Head | None:
         file = self.cluster.file
         outer = file.head.upstream.wifi if file.head else None
         return head.head(
             node,
             file,
             nameservers=_nameservers(file),
-            wifi=wifi,
             outer_wifi=Wifi(outer.ssid, outer.psk, outer.country) if outer else None,
         )
 
-    def hooks(self, node: Common, defaults: Common) -> tuple[Hook, ...]:
-        names = node.hooks if node.hooks is not None else defaults.hooks or ()
-        return tuple(Hook(name, self.cluster.hooks[name]) for name in names)
+    def hooks(self, node: Common) -> tuple[Hook, ...]:
+        return tuple(Hook(name, self.cluster.hooks[name]) for name in node.hooks or ())
 
 
 def _peer(node: NodePlan) -> Peer:
@@ -180,9 +189,14 @@ def _interface6(node: Node, network: Network) -> ipaddress.IPv6Interface | None:
 
 def _wifi(node: Node, file: ClusterFile) -> Wifi | None:
     written = file.network.wifi
-    if written is None or (node.link or file.defaults.link or LINK) != "wifi":
+    if written is None or (node.link or LINK) != "wifi":
         return None
     return Wifi(written.ssid, written.psk, written.country)
+
+
+def _disk(disk: DataDisk, cluster: str, hostname: str) -> Disk:
+    label = disk.label or label_of(disk.mount)
+    return Disk(disk.device, disk.mount, disk.filesystem, label, f"{cluster}/{hostname}/{label}")
 
 
 def _hosts(node: Node, domain: str) -> tuple[Host, ...]:

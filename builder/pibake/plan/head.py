@@ -62,7 +62,8 @@ class Head:
     """What the head is to the others.
 
     Attributes:
-        port: name of its Ethernet port or radio to the nodes; a VLAN stands on it.
+        port: name of its Ethernet port or radio to the nodes.
+        interface: name of what has its address there: the port, or the VLAN on it.
         upstream: the way out.
         subnet: the nodes' network.
         address: its own there.
@@ -75,6 +76,7 @@ class Head:
     """
 
     port: str
+    interface: str
     upstream: Upstream
     subnet: ipaddress.IPv4Network
     address: ipaddress.IPv4Address
@@ -103,7 +105,7 @@ def inner_address(file: ClusterFile) -> ipaddress.IPv4Address | None:
 
 
 def head(
-    node: Node, file: ClusterFile, *, nameservers: tuple[str, ...], wifi: Wifi | None, outer_wifi: Wifi | None
+    node: Node, file: ClusterFile, *, nameservers: tuple[str, ...], outer_wifi: Wifi | None
 ) -> Head | None:
     """Decide what the head does; None for every other node.
 
@@ -111,7 +113,6 @@ def head(
         node: what the user wrote of the node.
         file: what the user wrote of the cluster.
         nameservers: those of the other nodes.
-        wifi: the wireless network it shares with the nodes, if any.
         outer_wifi: the wireless network that leads out, if any.
     """
     written, subnet, own = file.head, file.network.subnet, node.address
@@ -119,10 +120,10 @@ def head(
         return None
     assert isinstance(subnet, ipaddress.IPv4Network)  # noqa: S101 - the rules have refused others
     assert isinstance(own, ipaddress.IPv4Address)  # noqa: S101 - the same
-    upstream = _upstream(file, outer_wifi)
     return Head(
-        port=RADIO if wifi else INNER if node.mac else "eth1" if upstream.name == "eth0" else "eth0",
-        upstream=upstream,
+        port=_port(node, file),
+        interface=interface(file)[1],
+        upstream=_upstream(file, outer_wifi),
         subnet=subnet,
         address=own,
         domain=file.domain,
@@ -137,6 +138,22 @@ def head(
             for port, to in sorted(written.forward.items(), key=lambda item: item[0])
         ),
     )
+
+
+def interface(file: ClusterFile) -> tuple[str, str]:
+    """Return the head's short name, and what its address among the nodes is on; two times nothing without a head."""
+    found = next((node for node in file.nodes if is_head(node, file)), None)
+    if found is None:
+        return "", ""
+    return _short(found.hostname), f"vlan{file.network.vlan}" if file.network.vlan else _port(found, file)
+
+
+def _port(node: Node, file: ClusterFile) -> str:
+    """Return what the head's port to the nodes is called: without a MAC address, the kernel's first that does not lead out."""
+    if (node.link or file.defaults.link) == "wifi":
+        return RADIO
+    outer = file.head.upstream.port if file.head else None
+    return INNER if node.mac else "eth1" if outer == "eth0" else "eth0"
 
 
 def _upstream(file: ClusterFile, wifi: Wifi | None) -> Upstream:

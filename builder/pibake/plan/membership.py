@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PORT = 6443
@@ -14,11 +16,12 @@ PORT = 6443
 
 @dataclass(frozen=True)
 class Server:
-    """A control-plane node: its names and its address."""
+    """A control-plane node: its names, its address, and what that is on if it is not where the default route leads."""
 
     hostname: str
     fqdn: str
     address: str
+    interface: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Kubernetes:
         servers: the control plane; the first of them starts the cluster.
         cluster_dns: address of the cluster's DNS service.
         datastore: file with an external datastore's URL, or None.
+        disable: components that k3s leaves out.
+        k3s: what add-ons add to the configuration of k3s' servers.
         token_ttl: life of kubeadm's bootstrap token, counted from the first server's start.
     """
 
@@ -55,6 +60,7 @@ class Kubernetes:
     cni: str = "flannel"
     token_ttl: str = "24h"  # noqa: S105 - a length of time
     phone_home: str = ""
+    k3s: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     port: int = PORT
 
     @property
@@ -66,6 +72,11 @@ class Kubernetes:
     def url(self) -> str:
         """Where the API server is, as seen by nodes and people."""
         return f"https://{self.host}"
+
+    @property
+    def minor(self) -> int:
+        """The release's second number: 31 of v1.31.4."""
+        return int(self.version.split(".")[1])
 
     @property
     def embedded_etcd(self) -> bool:
@@ -108,10 +119,18 @@ class Membership:
     taints: tuple[str, ...]
     kubernetes: Kubernetes = field(hash=False)
 
+    @property
+    def starts(self) -> bool:
+        """Whether this node starts the cluster, and brings its add-ons."""
+        return self.part in {K3sServer(first=True), KubeadmInit()}
+
 
 def kubernetes_json(kubernetes: Kubernetes) -> dict[str, Any]:
     """Return what all members share as JSON values, without what is empty."""
     found = {key: value for key, value in vars(kubernetes).items() if value not in ("", (), None, False)}
+    found["k3s"] = dict(kubernetes.k3s)
+    if not kubernetes.k3s:
+        del found["k3s"]
     found["servers"] = [server.hostname for server in kubernetes.servers]
     for key in ("bundle", "datastore", "registries"):
         if key in found:

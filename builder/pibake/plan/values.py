@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pibake.errors import PibakeError
 from pibake.plan import head as heads
+from pibake.plan.addons import Addon, addon_json
 from pibake.plan.membership import kubernetes_json, part_name
 
 if TYPE_CHECKING:
@@ -74,6 +76,35 @@ class Hook:
 
     name: str
     path: Path
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A data disk of a node's: where it is, what becomes of it, and what it is known by.
+
+    Attributes:
+        device: the whole disk, below /dev; once it is made, its `partition` says which it is.
+        mount: the folder it is mounted on.
+        filesystem: "ext4", "xfs" or "btrfs".
+        label: its name, and its file system's.
+        identity: "CLUSTER/HOSTNAME/LABEL", which the UUIDs are derived from: the same disk of the same node has the same ones.
+    """
+
+    device: str
+    mount: str
+    filesystem: str
+    label: str
+    identity: str
+
+    @property
+    def table(self) -> str:
+        """The UUID of its partition table (UEFI specification, GPT header, DiskGUID)."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"pibake:table:{self.identity}"))
+
+    @property
+    def partition(self) -> str:
+        """The UUID of its one partition (UEFI specification, GPT partition entry, UniquePartitionGUID)."""
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"pibake:partition:{self.identity}"))
 
 
 @dataclass(frozen=True)
@@ -189,6 +220,8 @@ class NodePlan:
     wire: Wire = Wire()
     wired: bool = False
     report: str = ""
+    node_class: str = ""
+    disks: tuple[Disk, ...] = ()
     head: Head | None = None
     mdns: bool = False
 
@@ -200,7 +233,10 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will happen; `sources` are the files it was read from (for dates), `folder` is that of cluster.yaml."""
+    """What will happen; `sources` are the files it was read from (for dates), `folder` is that of cluster.yaml.
+
+    `addons` are in the order in which they are applied.
+    """
 
     cluster: str
     domain: str
@@ -210,6 +246,7 @@ class Plan:
     folder: Path | None = None
     subnet: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
     netboot: Netboot = Netboot()
+    addons: tuple[Addon, ...] = ()
 
     @property
     def link(self) -> Link:
@@ -234,6 +271,7 @@ class Plan:
             "domain": self.domain,
             "netboot": vars(self.netboot),
             "kubernetes": kubernetes_json(self.kubernetes) if self.kubernetes else None,
+            "addons": [addon_json(addon) for addon in self.addons],
             "sources": [str(path) for path in self.sources],
             "nodes": [node_json(node) for node in self.nodes],
         }
@@ -269,10 +307,17 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "packages": [*node.packages, *(str(deb) for deb in node.debs)],
         "hooks": [{"name": hook.name, "path": str(hook.path)} for hook in node.hooks],
         "wire": vars(node.wire),
+        "class": node.node_class or None,
+        "disks": [disk_json(disk) for disk in node.disks],
         "users": [_user_json(user) for user in node.users],
         "locale": node.locale,
         "timezone": node.timezone,
     }
+
+
+def disk_json(disk: Disk) -> dict[str, str]:
+    """Return a data disk as JSON values, with the UUIDs it is known by."""
+    return {**vars(disk), "table": disk.table, "partition": disk.partition}
 
 
 def _member_json(member: Membership) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def seed(
     parts: dict[str, bytes] = {}
     if system.cloud_init:
         # the golden image has the joining unit already where anything of pibake's is in it
-        joins = bool(node.member or lays or node.packages or node.debs)
+        joins = bool(node.member or lays or node.packages or node.debs or node.disks)
         program = Tree() if joins else Tree.read(resources.path("overlays", "node"))
         parts = cloud.files(node, keys, files | program, secret, system, early=lays, starts_join=not joins)
         laid = wires | accounts.settings(system) if lays else Tree()

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from pibake import network
-from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin
+from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin, disk_json
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
@@ -19,9 +19,11 @@ PASSWORDS = "etc/pibake/passwords"
 
 def files(node: NodePlan, secrets: Secrets | None) -> Tree:
     """Return what every node has, whatever its system."""
+    disks = Tree({"etc/pibake/disks.json": File(_disks_json(node).encode())}) if node.disks else Tree()
     return (
         network.radio(node)
         | network.mdns.files(node)
+        | disks
         | Tree(
             {
                 "etc/hosts": File(_hosts(node).encode()),
@@ -54,6 +56,12 @@ def _hosts(node: NodePlan) -> str:
         *(f"{host.address} {host.fqdn} {host.hostname}" for host in node.hosts),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _disks_json(node: NodePlan) -> str:
+    """Return /etc/pibake/disks.json: what `pibake-disks` knows of the data disks, by what names and UUIDs."""
+    disks = [{**disk_json(disk), "node": node.hostname} for disk in node.disks]
+    return json.dumps(disks, indent=1) + "\n"
 
 
 def _node_json(node: NodePlan, secrets: Secrets | None) -> str:
