@@ -9,7 +9,7 @@ from pibake.boards import BOARDS, GENERIC
 from pibake.config import kube, membership, values
 from pibake.config.check import value
 from pibake.config.problems import Loc, Problem, flow, listing
-from pibake.config.rules import items, typed
+from pibake.config.rules import items, source, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -157,10 +157,11 @@ def _roots(data: Any, name: str, entry: Entry) -> Iterator[Problem]:
     if entry.needs.root != "local":
         return
     for index, node in enumerate(items(data, "nodes")):
-        own, usual = value(node, ("root",)), value(data, ("defaults", "root"))
-        root = own or usual or ("nfs" if value(data, ("netboot",)) is not None else None)
+        own = value(node, ("root",))
+        root = value(data, source(data, index, "root"))
+        root = root or ("nfs" if value(data, ("netboot",)) is not None else None)
         known = value(node, ("mac",)) is not None or value(node, ("serial",)) is not None
-        state = str(value(node, ("state",)) or value(data, ("defaults", "state")) or "")
+        state = str(value(data, source(data, index, "state")) or "")
         if root != "nfs" or not known or state.startswith(("LABEL=", "/dev/")):
             continue
         place: Loc = ("nodes", index, "root") if own else ("nodes", index, "hostname")
@@ -221,12 +222,12 @@ def _memory(data: Any, chosen: Mapping[str, Entry]) -> Iterator[Problem]:
     asked = {name: entry.needs.memory for name, entry in chosen.items() if entry.needs.memory}
     boards = 0
     itself = 0
-    for node in items(data, "nodes"):
-        size = _most(data, node)
+    for index in range(len(items(data, "nodes"))):
+        size = _most(data, index)
         if not size:
             return
         boards += size
-        role = typed(kube.role, value(node, ("role",)) or value(data, ("defaults", "role")) or "agent")
+        role = typed(kube.role, value(data, source(data, index, "role")) or "agent")
         itself += SERVER if role == "server" else AGENT
     if not asked or sum(asked.values()) + itself <= boards:
         return
@@ -240,9 +241,9 @@ def _memory(data: Any, chosen: Mapping[str, Entry]) -> Iterator[Problem]:
     )
 
 
-def _most(data: Any, node: Any) -> int:
+def _most(data: Any, index: int) -> int:
     """Return how much memory a node has at the most, in MiB; 0 where nobody can know."""
-    written = typed(values.memory, value(node, ("memory",)) or value(data, ("defaults", "memory")))
-    board = typed(kube.board, value(node, ("board",)) or value(data, ("defaults", "board")) or GENERIC)
+    written = typed(values.memory, value(data, source(data, index, "memory")))
+    board = typed(kube.board, value(data, source(data, index, "board")) or GENERIC)
     sizes = BOARDS[board].memory if board else ()
     return written or (sizes[-1] if sizes else 0)

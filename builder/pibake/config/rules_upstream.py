@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pibake.config import head, membership, radio, values
 from pibake.config.check import value
 from pibake.config.problems import Loc, Problem
-from pibake.config.rules import is_head, items, typed
+from pibake.config.rules import is_head, items, source, typed
 from pibake.config.rules_kubernetes import POD_CIDR, SERVICE_CIDR
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Seen:
         nodes = items(data, "nodes")
         index = next((index for index, node in enumerate(nodes) if is_head(data, node)), -1)
         node = nodes[index] if index >= 0 else None
-        link = value(node, ("link",)) or value(data, ("defaults", "link"))
+        link = value(data, source(data, index, "link")) if node else None
         return Seen(
             index,
             node,
@@ -71,7 +71,7 @@ def check(data: Any, seen: Seen) -> Iterator[Problem]:
             "the head's own link is Wi-Fi, and a board has one radio",
             "give it `link: ethernet`, or a `port` that leads out",
             on_key=True,
-            first=seen.place("link") if value(seen.node, ("link",)) else ("defaults", "link"),
+            first=source(data, seen.index, "link"),
         )
     yield from _port(data, seen)
     yield from _routes(data, seen)

@@ -142,7 +142,7 @@ class _Decide:
         outer = file.head.upstream.wifi if file.head else None
         return head.head(
             node,
-            file,
+            self.cluster,
             nameservers=_nameservers(file),
             outer_wifi=Wifi(outer.ssid, outer.psk, outer.country) if outer else None,
         )

@@ -12,6 +12,7 @@ from pibake.config.head import SSH
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pibake.config import Cluster
     from pibake.config.head import Opening
     from pibake.config.model import ClusterFile, Node
     from pibake.plan.values import Wifi
@@ -105,16 +106,17 @@ def inner_address(file: ClusterFile) -> ipaddress.IPv4Address | None:
 
 
 def head(
-    node: Node, file: ClusterFile, *, nameservers: tuple[str, ...], outer_wifi: Wifi | None
+    node: Node, cluster: Cluster, *, nameservers: tuple[str, ...], outer_wifi: Wifi | None
 ) -> Head | None:
     """Decide what the head does; None for every other node.
 
     Args:
-        node: what the user wrote of the node.
-        file: what the user wrote of the cluster.
+        node: what the user wrote of the node, its class and all nodes.
+        cluster: what the user wrote of the cluster.
         nameservers: those of the other nodes.
         outer_wifi: the wireless network that leads out, if any.
     """
+    file = cluster.file
     written, subnet, own = file.head, file.network.subnet, node.address
     if written is None or not is_head(node, file):
         return None
@@ -122,7 +124,7 @@ def head(
     assert isinstance(own, ipaddress.IPv4Address)  # noqa: S101 - the same
     return Head(
         port=_port(node, file),
-        interface=interface(file)[1],
+        interface=interface(cluster)[1],
         upstream=_upstream(file, outer_wifi),
         subnet=subnet,
         address=own,
@@ -130,7 +132,9 @@ def head(
         nameservers=nameservers,
         pool=written.dhcp,
         leases=tuple(
-            Lease(n.mac, str(n.address), _short(n.hostname)) for n in file.nodes if n.mac and n is not node
+            Lease(n.mac, str(n.address), _short(n.hostname))
+            for n in file.nodes
+            if n.mac and not is_head(n, file)
         ),
         open=tuple(sorted(set(written.open if written.open is not None else (SSH,)))),
         forward=tuple(
@@ -140,9 +144,10 @@ def head(
     )
 
 
-def interface(file: ClusterFile) -> tuple[str, str]:
+def interface(cluster: Cluster) -> tuple[str, str]:
     """Return the head's short name, and what its address among the nodes is on; two times nothing without a head."""
-    found = next((node for node in file.nodes if is_head(node, file)), None)
+    file = cluster.file
+    found = next((node for node in cluster.nodes if is_head(node, file)), None)
     if found is None:
         return "", ""
     return _short(found.hostname), f"vlan{file.network.vlan}" if file.network.vlan else _port(found, file)
@@ -150,7 +155,7 @@ def interface(file: ClusterFile) -> tuple[str, str]:
 
 def _port(node: Node, file: ClusterFile) -> str:
     """Return what the head's port to the nodes is called: without a MAC address, the kernel's first that does not lead out."""
-    if (node.link or file.defaults.link) == "wifi":
+    if node.link == "wifi":
         return RADIO
     outer = file.head.upstream.port if file.head else None
     return INNER if node.mac else "eth1" if outer == "eth0" else "eth0"

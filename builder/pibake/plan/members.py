@@ -34,7 +34,7 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
     written = file.kubernetes
     if written is None:
         return None
-    router, inner = head.interface(file)
+    router, inner = head.interface(cluster)
     servers = tuple(
         Server(short, f"{short}.{file.domain}", str(node.address), inner if short == router else "")
         for node in cluster.nodes
