@@ -6,7 +6,7 @@ so it prints as JSON and is the dry run.
 
 from __future__ import annotations
 
-from pibake.plan.addons import Addon, ChartRef
+from pibake.config.addon import Addon, ChartRef
 from pibake.plan.decide import plan
 from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.membership import (

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pibake.errors import PibakeError
-from pibake.plan.addons import Addon, addon_json
+from pibake.plan.addons import addon_json
 from pibake.plan.membership import kubernetes_json, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pibake.config.addon import Addon
     from pibake.config.overlays import Item
     from pibake.plan.fleet import Fleet
     from pibake.plan.membership import Kubernetes, Membership
