@@ -94,7 +94,8 @@ def test_a_network_plugin_turns_off_the_distributions_own(tmp_path: Path) -> Non
     kubeadm = planned(tmp_path, "addons: {cilium: {}}\n", KUBEADM).kubernetes
     assert k3s
     assert kubeadm
-    assert dict(k3s.k3s) == {"flannel-backend": "none", "disable-network-policy": True}
+    off = ("disable-network-policy", "disable-kube-proxy")
+    assert dict(k3s.k3s) == {"flannel-backend": "none", **dict.fromkeys(off, True)}
     assert dict(kubeadm.k3s) == {}
     assert kubeadm.cni == "none"
     # its chart is installed before there is a network, by a pod that asks the API server on its own host

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from tests import offers as samples
 
-from pibake import kubeyaml, offers
+from pibake import kubeyaml, offers, resources
 from pibake.kube import addons, schemas, validation
 
 if TYPE_CHECKING:
@@ -175,6 +175,16 @@ def test_all_add_ons_that_can_stand_together_are_what_kubernetes_takes(
     assert decided.kubernetes
     problems = validation.validate(objects, decided.kubernetes.version, strict=True)
     assert [str(problem) for problem in problems] == []
+
+
+def test_our_definitions_are_what_kubernetes_takes_and_are_named_after_what_they_define() -> None:
+    files = sorted(resources.path("addons", "crds").glob("*.yaml"))
+    found = [thing for path in files for thing, _ in kubeyaml.load_all(path.read_text("utf-8"))]
+    assert [str(problem) for problem in validation.validate(found, samples.RELEASE, strict=True)] == []
+    for thing in found:
+        spec = thing["spec"]
+        assert thing["metadata"]["name"] == f"{spec['names']['plural']}.{spec['group']}"
+        assert [version["storage"] for version in spec["versions"]].count(True) == 1
 
 
 def test_no_definition_is_there_for_nothing(tmp_path: Path) -> None:
