@@ -86,13 +86,13 @@ class Live:
             self.kubectl("delete", "--ignore-not-found", "-f", "-", why="remove the old token", document=gone)
 
     def apply_secrets(self, objects: Sequence[Mapping[str, Any]]) -> None:
-        """Put Secret objects in place of those that the cluster has."""
-        texts = [str(text) for one in objects for text in one.get("stringData", {}).values()]
+        """Put Secret objects, with their texts in `data`, in place of those that the cluster has."""
         coded = [str(text) for one in objects for text in one.get("data", {}).values()]
-        hidden = [*texts, *coded, *(base64.b64encode(text.encode()).decode() for text in texts)]
+        plain = [base64.b64decode(text).decode("utf-8", "replace") for text in coded]
+        hidden = sorted({*coded, *plain}, key=len, reverse=True)
         document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=pibake", "-f", "-",
-                     why="store the add-ons' Secrets", document=document, hidden=[one for one in hidden if one])  # fmt: skip
+                     why="store the add-ons' Secrets", document=document, hidden=[one for one in hidden if one.strip()])  # fmt: skip
 
 
 @contextmanager
