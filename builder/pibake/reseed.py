@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 UNIT = "etc/systemd/system/pibake-seed.service"
 INSTALLER = "etc/systemd/system/pibake-install.service"
+FIREWALL = "etc/systemd/system/pibake-firewall.service"
 ORDER = (SECRETS_FILE, "network-config", "user-data", FILES_FILE, "meta-data", MARKER_FILE)
 """What a seed may have on the boot partition, as it is replaced: what makes a node apply it comes after what is applied."""
 OURS = ("net.ifnames=", "cfg80211.ieee80211_regdom=")
@@ -171,16 +172,20 @@ def _base(marker: Marker, node: NodePlan, cache: Cache, progress: Progress) -> B
 def _carries(found: Card, node: NodePlan, system: System) -> None:
     """Raise unless what the seed needs in the root file system is there."""
     root = Files(found.path, ext4.root_partition(found.path).start)
-    if early(node, system) and not root.find(UNIT, follow=False)[1]:
-        raise PibakeError(
-            f"the new seed of {node.hostname} is laid by pibake-seed.service, which the card has not",
-            FLASH.format(node.hostname),
-        )
-    if (node.packages or node.debs) and not root.find(INSTALLER, follow=False)[1]:
-        raise PibakeError(
-            f"{node.hostname} has packages, which are no part of a seed, and the card was made without any",
-            FLASH.format(node.hostname),
-        )
+    lacking = {
+        "the new seed of {} is laid by pibake-seed.service, which the card has not": (
+            early(node, system),
+            UNIT,
+        ),
+        "{} has packages, which are no part of a seed, and the card was made without any": (
+            node.packages or node.debs,
+            INSTALLER,
+        ),
+        "{} is to be the head, and the card has no unit that loads its rules": (node.head, FIREWALL),
+    }
+    for message, (needed, unit) in lacking.items():
+        if needed and not root.find(unit, follow=False)[1]:
+            raise PibakeError(message.format(node.hostname), FLASH.format(node.hostname))
 
 
 def _baked(plan: Plan, node: NodePlan, on: Ground, cache: Cache, progress: Progress) -> Iterator[str]:
