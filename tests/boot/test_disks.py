@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.flavours
 
+FACTS = (
+    "for name in data fast named; do sudo blkid -p -o value -s LABEL -s TYPE -s PART_ENTRY_NAME"
+    " $(findmnt -n -o SOURCE /srv/$name) | xargs; done"
+)
 DISKS = {"data": "/dev/sda", "fast": "/dev/nvme0n1", "named": "/dev/disk/by-id/usb-Samsung_T7_S5-0:0"}
 K3S = """[Unit]
 Description=looks at what is mounted when it is started
@@ -74,7 +78,7 @@ def first(card: Node) -> dict[str, Any]:
     with card.booted() as said:
         said["ssh"] = seen(
             card, said,
-            "cat /run/k3s-saw", "lsblk -n -r -o NAME,LABEL,FSTYPE,PARTLABEL", "findmnt -n -o SOURCE /srv/data", "findmnt -n -o SOURCE /srv/fast",
+            "cat /run/k3s-saw", FACTS, "findmnt -n -o SOURCE /srv/data", "findmnt -n -o SOURCE /srv/fast",
             "echo kept | sudo tee /srv/data/kept /srv/fast/kept /srv/named/kept", "cat /run/pibake/state.json",
             "findmnt -n -o PROPAGATION /srv/data",
         )  # fmt: skip
@@ -131,9 +135,8 @@ def test_each_disk_is_made_under_the_name_it_has_in_cluster_yaml(first: dict[str
     ssh = first["ssh"]
     assert ssh["findmnt -n -o SOURCE /srv/data"] == "/dev/sda1"
     assert ssh["findmnt -n -o SOURCE /srv/fast"] == "/dev/nvme0n1p1"
-    listed = ssh["lsblk -n -r -o NAME,LABEL,FSTYPE,PARTLABEL"]
-    for name in DISKS:
-        assert f" {name} ext4 pibake:{name}:node3" in listed
+    facts = [set(line.split()) for line in ssh[FACTS].splitlines()]
+    assert facts == [{name, "ext4", f"pibake:{name}:node3"} for name in DISKS]
     assert json.loads(ssh["cat /run/pibake/state.json"])["stage"] == "scrubbed"
     # what a container mounts below it reaches the host, which Longhorn needs
     assert ssh["findmnt -n -o PROPAGATION /srv/data"] == "shared"

@@ -413,6 +413,23 @@ def test_our_own_disk_whose_table_is_damaged_keeps_its_data(bench: Bench) -> Non
     assert Path(bench.entries[0]["mount"], "kept").read_text() == "kept\n"
 
 
+@pytest.mark.parametrize("lost", [(0, 8 << 20), (512, 8 << 20)])
+def test_our_own_disk_that_lost_its_beginning_is_not_made_again(bench: Bench, lost: tuple[int, int]) -> None:
+    bench.plug("data")
+    bench.wants("data")
+    bench.one()
+    bench.unplug("data")
+    wiped(bench.file("data"), *lost)
+    # the table at the end may still give the partition: either way nothing is written
+    bench.loops["data"] = tool("losetup", "--find", "--show", bench.file("data"))
+    bench.moved("data")
+    before = bench.digest("data")
+    told = bench.one()
+    assert told["status"] == "failed"
+    assert "its partition table is damaged" in told["detail"]
+    assert bench.digest("data") == before
+
+
 def test_a_finished_disk_with_another_file_system_than_wanted_is_left_alone(bench: Bench) -> None:
     bench.plug("data")
     bench.wants("data")

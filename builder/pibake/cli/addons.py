@@ -10,6 +10,7 @@ import click
 
 from pibake import config as configuration
 from pibake import offers
+from pibake.cli.common import Known, config_option
 from pibake.cli.config import locate
 from pibake.errors import PibakeError
 from pibake.offers import words
@@ -19,21 +20,6 @@ if TYPE_CHECKING:
 
     from pibake.kube.addons import Manifest
     from pibake.offers import Entry
-
-
-class _Known(click.ParamType[str]):
-    """A name of the catalogue; completed in shells."""
-
-    name = "name"
-
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002 - click's signature
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[click.shell_completion.CompletionItem]:
-        """Return the names that go on like what is typed."""
-        return [click.shell_completion.CompletionItem(n) for n in offers.names() if n.startswith(incomplete)]
 
 
 @click.group(epilog="Example: pibake addons list && pibake addons show metallb")
@@ -65,7 +51,7 @@ def list_(*, as_json: bool) -> None:
 
 
 @addons.command(epilog="Example: pibake addons show cert-manager")
-@click.argument("name", type=_Known())
+@click.argument("name", type=Known(offers.names))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, for scripts.")
 def show(*, name: str, as_json: bool) -> None:
     """Explain one add-on: its options, what it needs, and what it does not go with."""
@@ -94,10 +80,7 @@ Examples:
   pibake addons render -o manifests"""
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option(
-    "-c", "--config", type=click.Path(path_type=Path), metavar="FILE",
-    help="The cluster.yaml  [default: the one in this or a parent folder]",
-)  # fmt: skip
+@config_option
 @click.option(
     "-o", "--out", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
     help="Write a file for each add-on into this folder.",

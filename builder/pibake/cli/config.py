@@ -12,6 +12,7 @@ import click
 from pibake import config as configuration
 from pibake.errors import PibakeError
 from pibake.plan import part_name
+from pibake.plan.addons import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +124,8 @@ def _show(decided: Plan) -> None:
     if shared := decided.kubernetes:
         click.echo(f"kubernetes {shared.distribution} {shared.version}, API server {shared.url}")
     for addon in decided.addons:
-        click.echo(f"add-on {addon.name}{_source(addon)}")
+        own = shared and bundled(addon, shared.distribution, shared.disable)
+        click.echo(f"add-on {addon.name}{' that k3s brings' if own else _source(addon)}")
     for user in users:
         click.echo(f"user {user.name}: {_login(user.ssh_keys, locked=not user.password_hash)}")
     click.echo()

@@ -79,7 +79,7 @@ def minor(version: str) -> str:
     return ".".join(version.removeprefix("v").split(".")[:2])
 
 
-@functools.lru_cache(maxsize=2)
+@functools.cache
 def definitions(release: str) -> dict[str, Any]:
     """Return the named schemas of a minor release's API; they refer to each other as `#/$defs/NAME`."""
     path = _folder() / f"v{release}.0-local-strict" / "_definitions.json"
@@ -90,7 +90,7 @@ def definitions(release: str) -> dict[str, Any]:
     return found
 
 
-@functools.lru_cache(maxsize=2)
+@functools.cache
 def built_in(release: str) -> dict[Kind, str]:
     """Return the kinds of a minor release, each with the name of its schema in `definitions`."""
     return {

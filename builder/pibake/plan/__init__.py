@@ -6,8 +6,9 @@ so it prints as JSON and is the dry run.
 
 from __future__ import annotations
 
-from pibake.plan.addons import Addon, ChartRef
+from pibake.config.addon import Addon, ChartRef
 from pibake.plan.decide import plan
+from pibake.plan.disks import Disk, disk_json
 from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.head import Forward, Head, Lease, Upstream
 from pibake.plan.membership import (
@@ -23,7 +24,6 @@ from pibake.plan.membership import (
 )
 from pibake.plan.values import (
     BaseRef,
-    Disk,
     Hook,
     Host,
     Link,
@@ -35,7 +35,6 @@ from pibake.plan.values import (
     User,
     Wifi,
     Wire,
-    disk_json,
     node_json,
 )
 

@@ -6,15 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pibake import kubeyaml, offers, template
-from pibake.config.addon import Addon, ChartRef
 from pibake.config.addons import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pibake.config import Cluster
-
-__all__ = ["Addon", "ChartRef", "addon_json", "addons", "bundled"]
+    from pibake.config.addon import Addon
 
 CONTROLLER = "helm-controller"
 """What installs charts where k3s, which has it built in, is not."""

@@ -11,10 +11,10 @@ from pibake.config.disks import FILE_SYSTEMS, label_of
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
 from pibake.plan import head, members
 from pibake.plan.addons import addons, packages
+from pibake.plan.disks import Disk
 from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.values import (
     BaseRef,
-    Disk,
     Hook,
     Host,
     Link,

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pibake.errors import PibakeError
 from pibake.plan import head as heads
-from pibake.plan.addons import Addon, addon_json
+from pibake.plan.addons import addon_json
+from pibake.plan.disks import disk_json
 from pibake.plan.membership import kubernetes_json, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pibake.config.addon import Addon
     from pibake.config.overlays import Item
+    from pibake.plan.disks import Disk
     from pibake.plan.fleet import Fleet
     from pibake.plan.head import Head
     from pibake.plan.membership import Kubernetes, Membership
@@ -76,35 +78,6 @@ class Hook:
 
     name: str
     path: Path
-
-
-@dataclass(frozen=True)
-class Disk:
-    """A data disk of a node's: where it is, what becomes of it, and what it is known by.
-
-    Attributes:
-        device: the whole disk, below /dev; once it is made, its `partition` says which it is.
-        mount: the folder it is mounted on.
-        filesystem: "ext4", "xfs" or "btrfs".
-        label: its name, and its file system's.
-        identity: "CLUSTER/HOSTNAME/LABEL", which the UUIDs are derived from: the same disk of the same node has the same ones.
-    """
-
-    device: str
-    mount: str
-    filesystem: str
-    label: str
-    identity: str
-
-    @property
-    def table(self) -> str:
-        """The UUID of its partition table (UEFI specification, GPT header, DiskGUID)."""
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"pibake:table:{self.identity}"))
-
-    @property
-    def partition(self) -> str:
-        """The UUID of its one partition (UEFI specification, GPT partition entry, UniquePartitionGUID)."""
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"pibake:partition:{self.identity}"))
 
 
 @dataclass(frozen=True)
@@ -313,11 +286,6 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "locale": node.locale,
         "timezone": node.timezone,
     }
-
-
-def disk_json(disk: Disk) -> dict[str, str]:
-    """Return a data disk as JSON values, with the UUIDs it is known by."""
-    return {**vars(disk), "table": disk.table, "partition": disk.partition}
 
 
 def _member_json(member: Membership) -> dict[str, Any]:

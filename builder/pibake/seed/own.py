@@ -19,18 +19,11 @@ PASSWORDS = "etc/pibake/passwords"
 
 def files(node: NodePlan, secrets: Secrets | None) -> Tree:
     """Return what every node has, whatever its system."""
-    disks = Tree({"etc/pibake/disks.json": File(_disks_json(node).encode())}) if node.disks else Tree()
-    return (
-        network.radio(node)
-        | network.mdns.files(node)
-        | disks
-        | Tree(
-            {
-                "etc/hosts": File(_hosts(node).encode()),
-                "etc/pibake/node.json": File(_node_json(node, secrets).encode()),
-            }
-        )
-    )
+    texts = {"etc/hosts": _hosts(node), "etc/pibake/node.json": _node_json(node, secrets)}
+    if node.disks:
+        texts["etc/pibake/disks.json"] = _disks_json(node)
+    own = Tree({path: File(text.encode()) for path, text in texts.items()})
+    return network.radio(node) | network.mdns.files(node) | own
 
 
 def secret(node: NodePlan, secrets: Secrets | None) -> Tree:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pibake.vm.storage import Storage
-
 FATAL = re.compile(
     r"Kernel panic|ALERT!|emergency (mode|shell)|\(initramfs\)|Unable to mount root|"
     r"Give root password for maintenance|No init found|Failed to execute /pibake"
@@ -168,7 +166,7 @@ def running(
     outer: str = "",
     memory: int = 2048,
     on_console: Callable[[str], None] = lambda _: None,
-    disks: Sequence[Storage] = (),
+    disks: Sequence[storage.Storage] = (),
 ) -> Iterator[Machine]:
     """Run a machine with a kernel, an initramfs and a command line, as a boot loader has them; end it with the block.
 
