@@ -119,7 +119,7 @@ def serving(
 def node(secrets: identity.Secrets, port: int, **changes: Any) -> dict[str, Any]:
     part = "agent" if secrets.distribution == "k3s" else "worker"
     return {
-        "node": "a1", "address": HOST, "distribution": secrets.distribution, "part": part, "endpoint": [HOST, port],
+        "node": "a1", "member": "a1", "address": HOST, "distribution": secrets.distribution, "part": part, "endpoint": [HOST, port],
         "peers": [], "pin": secrets.ca_pin, "token_id": TOKEN_ID, **changes,
     }  # fmt: skip
 

@@ -187,3 +187,14 @@ def test_an_add_on_is_well_once_its_objects_are_there_and_its_chart_is_installed
     found = of(decided, replace(WELL, addons={"metallb": there}), "add-on", "metallb")
     assert (found.status, found.detail) == (status, detail)
     assert (found.remedy == "") == (status == OK)
+
+
+def test_nodes_that_go_by_their_full_names_are_looked_for_under_them(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(CLUSTER.replace("v1.31.4}", "v1.31.4, node_names: full}"))
+    full = plan(config.load(path, bases=["debian-13"]))
+    nodes = (node("node1.home.arpa", "192.168.10.11"), node("node2", "192.168.10.12"))
+    seen = {
+        one.subject: one.status for one in judge(full, {}, replace(WELL, nodes=nodes)) if one.what == "node"
+    }
+    assert seen == {"node1.home.arpa": OK, "node2.home.arpa": WRONG, "node2": WARNING}

@@ -101,7 +101,7 @@ def _server(plan: Plan, facts: Facts) -> Iterator[Finding]:
 
 def _nodes(plan: Plan, facts: Facts) -> Iterator[Finding]:
     seen = {node["metadata"]["name"]: node for node in facts.nodes}
-    wanted = {node.hostname: node for node in plan.nodes if node.member}
+    wanted = {node.member.kubernetes.node_name(node): node for node in plan.nodes if node.member is not None}
     for name, node in wanted.items():
         if name not in seen:
             remedy = f"`pibake status {name}` or its console say how far it has come"

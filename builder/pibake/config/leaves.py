@@ -84,6 +84,7 @@ KeyText = Annotated[str, *_leaf(accounts.public_key, pattern=r"^(ssh|ecdsa|sk)-\
 Taint = Annotated[str, *_leaf(membership.taint, pattern="^[^:]+:(NoSchedule|PreferNoSchedule|NoExecute)$")]
 Distribution = Annotated[str, *_leaf(membership.distribution, enum=list(membership.DISTRIBUTIONS))]
 Version = Annotated[str, *_leaf(membership.version, pattern=r"^v?1\.[0-9]+\.[0-9]+(-.*)?(\+k3s[0-9]+)?$")]
+NodeNames = Annotated[str, *_leaf(membership.node_names, enum=list(membership.NODE_NAMES))]
 Snapshotter = Annotated[str, *_leaf(membership.snapshotter, enum=list(membership.SNAPSHOTTERS))]
 Component = Annotated[str, *_leaf(membership.component, enum=list(membership.COMPONENTS))]
 Cni = Annotated[str, *_leaf(membership.cni, enum=list(membership.CNIS))]

@@ -355,6 +355,11 @@ class Kubernetes(Strict):
         description="Further names and addresses for the API server's certificate; every server's are in it anyway.",
         examples=[["k8s.example.com"]],
     )
+    node_names: leaves.NodeNames | None = Field(
+        default=None,
+        description="What nodes are called in the cluster: short is node1, full is node1.lab.example; short unless set. For good: a node under another name is another node.",
+        examples=["full"],
+    )
     pod_cidr: leaves.Cidr | None = Field(
         default=None,
         description="Addresses of pods; 10.42.0.0/16 with k3s and 10.244.0.0/16 with kubeadm unless set.",

@@ -12,7 +12,7 @@ from pibake.plan.addons import bundled
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pibake.plan import Addon, NodePlan, Plan
+    from pibake.plan import Addon, Kubernetes, NodePlan, Plan
 
 
 def names(plan: Plan, addon: Addon) -> dict[str, Any]:
@@ -40,15 +40,16 @@ def names(plan: Plan, addon: Addon) -> dict[str, Any]:
             "vip": kubernetes.vip,
             "subnet": str(plan.subnet or ""),
         },
-        "nodes": [_node(node) for node in plan.nodes],
+        "nodes": [_node(node, kubernetes) for node in plan.nodes],
         "addons": [other.name for other in plan.addons],
         "k3s": k3s,
         "bundled": bundled(addon, kubernetes.distribution, kubernetes.disable),
     }
 
 
-def _node(node: NodePlan) -> dict[str, Any]:
+def _node(node: NodePlan, kubernetes: Kubernetes) -> dict[str, Any]:
     return {
+        "name": kubernetes.node_name(node),
         "hostname": node.hostname,
         "fqdn": node.fqdn,
         "address": str(node.link.address.ip),

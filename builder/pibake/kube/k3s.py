@@ -49,7 +49,11 @@ def render(
 
 def _config(node: NodePlan, member: Membership, secrets: Secrets, datastore: Secret | None) -> dict[str, Any]:
     """Return config.yaml: its keys are k3s' long flags without the dashes."""
-    config: dict[str, Any] = {"node-name": node.hostname, "node-ip": str(node.link.address.ip)}
+    kubernetes = member.kubernetes
+    config: dict[str, Any] = {
+        "node-name": kubernetes.node_name(node),
+        "node-ip": str(node.link.address.ip),
+    }
     if node.head:
         # flannel would go by the default route, which leads out
         config["flannel-iface"] = node.head.interface
@@ -57,7 +61,6 @@ def _config(node: NodePlan, member: Membership, secrets: Secrets, datastore: Sec
         config["node-label"] = [f"{key}={text}" for key, text in node.labels.items()]
     if member.taints:
         config["node-taint"] = list(member.taints)
-    kubernetes = member.kubernetes
     if kubernetes.snapshotter != "overlayfs":
         config["snapshotter"] = kubernetes.snapshotter
     match member.part:

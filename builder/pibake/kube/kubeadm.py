@@ -137,7 +137,7 @@ def _registration(node: NodePlan, member: Membership) -> dict[str, Any]:
     if node.labels:
         arguments["node-labels"] = ",".join(f"{key}={text}" for key, text in node.labels.items())
     registration: dict[str, Any] = {
-        "name": node.hostname,
+        "name": member.kubernetes.node_name(node),
         # a path without a scheme is deprecated since 1.24, and the only form some older kubelets take
         "criSocket": f"unix://{SOCKET}" if minor(version) >= 24 else SOCKET,
         "kubeletExtraArgs": arguments

@@ -94,9 +94,10 @@ def daemon_set(kubernetes: Kubernetes) -> str:
         "subjects": [{"kind": "ServiceAccount", **name}],
     }
     apart = [server for server in kubernetes.servers if server.interface]
-    sets = [_set(kubernetes, "kube-vip", "", "NotIn", [server.hostname for server in apart])]
+    sets = [_set(kubernetes, "kube-vip", "", "NotIn", [kubernetes.node_name(one) for one in apart])]
     sets += [
-        _set(kubernetes, f"kube-vip-{one.hostname}", one.interface, "In", [one.hostname]) for one in apart
+        _set(kubernetes, f"kube-vip-{one.hostname}", one.interface, "In", [kubernetes.node_name(one)])
+        for one in apart
     ]
     documents: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": name},
@@ -113,12 +114,12 @@ def daemon_set(kubernetes: Kubernetes) -> str:
 
 
 def _set(
-    kubernetes: Kubernetes, name: str, interface: str, operator: str, hostnames: list[str]
+    kubernetes: Kubernetes, name: str, interface: str, operator: str, nodes: list[str]
 ) -> dict[str, Any]:
     """Return the DaemonSet of the servers with, or without, these names."""
     servers: list[dict[str, Any]] = [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]
-    if hostnames:
-        servers.append({"key": "kubernetes.io/hostname", "operator": operator, "values": hostnames})
+    if nodes:
+        servers.append({"key": "kubernetes.io/hostname", "operator": operator, "values": nodes})
     terms = {"nodeSelectorTerms": [{"matchExpressions": servers}]}
     labels = {"app.kubernetes.io/name": name}
     spec = {

@@ -69,6 +69,7 @@ def kubernetes(cluster: Cluster) -> Kubernetes | None:
         airgap=written.airgap,
         disable=left_out(cluster),
         k3s=MappingProxyType(k3s_config(cluster)),
+        node_names=written.node_names or Kubernetes.node_names,
         snapshotter=written.snapshotter or Kubernetes.snapshotter,
         cni=written.cni or ("none" if has_plugin(cluster) else Kubernetes.cni),
         token_ttl=written.token_ttl or Kubernetes.token_ttl,

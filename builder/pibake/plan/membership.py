@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
 PORT = 6443
 """Where both distributions' API servers listen unless told otherwise."""
+
+
+class Named(Protocol):
+    """Whoever has a short name and a full one."""
+
+    @property
+    def hostname(self) -> str:
+        """Return the short one."""
+
+    @property
+    def fqdn(self) -> str:
+        """Return the one with the domain."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,7 @@ class Kubernetes:
         datastore: file with an external datastore's URL, or None.
         disable: components that k3s leaves out.
         k3s: what add-ons add to the configuration of k3s' servers.
+        node_names: what nodes are called in the cluster: "short" or "full".
         token_ttl: life of kubeadm's bootstrap token, counted from the first server's start.
     """
 
@@ -61,7 +74,12 @@ class Kubernetes:
     token_ttl: str = "24h"  # noqa: S105 - a length of time
     phone_home: str = ""
     k3s: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    node_names: str = "short"
     port: int = PORT
+
+    def node_name(self, node: Named) -> str:
+        """Return the name of a node's object in the cluster."""
+        return node.fqdn if self.node_names == "full" else node.hostname
 
     @property
     def host(self) -> str:

@@ -88,6 +88,7 @@ def _member_values(node: NodePlan, member: Membership, secrets: Secrets) -> dict
     return {
         "distribution": kubernetes.distribution,
         "version": kubernetes.version,
+        "member": kubernetes.node_name(node),
         "part": part,
         "endpoint": [host, kubernetes.port],
         "peers": others if part in {"server-first", "init"} else [],
