@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from pibake.config import accounts, leaves, model, model_head, radio, shapes
+from pibake.config import accounts, leaves, model, model_addons, model_head, model_kubernetes, radio, shapes
 from pibake.config.problems import Loc, Problem, flow, listing, nearest
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ OWNERS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "head": ("`head`", (model_head.Head,)),
     "head.upstream": ("`upstream`", (model_head.Upstream,)),
     "head.upstream.wifi": ("`wifi`", (shapes.Wifi,)),
-    "kubernetes": ("`kubernetes`", (model.Kubernetes,)),
+    "kubernetes": ("`kubernetes`", (model_kubernetes.Kubernetes,)),
     "defaults": ("`defaults`", (model.Defaults,)),
     "users.*": ("a user", (model.User,)),
     "nodes.*": ("a node", (model.Node,)),
@@ -34,8 +34,8 @@ OWNERS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "classes.*.base": ("a base", (model.FileBase, model.UrlBase)),
     "defaults.base": ("a base", (model.FileBase, model.UrlBase)),
     "nodes.*.base": ("a base", (model.FileBase, model.UrlBase)),
-    "addons.*": ("an add-on of your own", (model.OwnAddon,)),
-    "addons.*.chart": ("a chart", (model.RepoChart, model.FileChart)),
+    "addons.*": ("an add-on of your own", (model_addons.OwnAddon,)),
+    "addons.*.chart": ("a chart", (model_addons.RepoChart, model_addons.FileChart)),
 }
 """Place of a mapping -> what to call it, and the models it may be."""
 
@@ -87,11 +87,11 @@ def read(data: Any) -> tuple[model.ClusterFile | None, list[Problem]]:
     return typed, [*problems, *(_empty(loc) for loc in _empties(data, ()) if loc not in told)]
 
 
-def own_addon(data: Any, name: str) -> tuple[model.OwnAddon | None, list[Problem]]:
+def own_addon(data: Any, name: str) -> tuple[model_addons.OwnAddon | None, list[Problem]]:
     """Return an add-on of the user's, or every problem of its shape and its single values."""
     loc = ("addons", name)
     try:
-        return model.OwnAddon.model_validate(value(data, loc)), []
+        return model_addons.OwnAddon.model_validate(value(data, loc)), []
     except ValidationError as error:
         return None, _all(data, error, loc)
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pibake import offers
-from pibake.config import check, model, names, userfiles
+from pibake.config import check, model_addons, names, userfiles
 from pibake.config.addon import Addon, ChartRef, apart
 from pibake.config.problems import Bad, Loc, nearest, show
 
@@ -56,12 +56,12 @@ def read(finder: Finder, data: Any, name: str, written: dict[str, Any]) -> None:
         finder.found.append(Addon(name, kustomization=folder, images=typed.images))
 
 
-def _chart(finder: Finder, name: str, typed: model.OwnAddon, loc: Loc) -> None:
+def _chart(finder: Finder, name: str, typed: model_addons.OwnAddon, loc: Loc) -> None:
     values = finder.values((*loc, "values"), typed.values)
     match typed.chart:
-        case model.RepoChart(repo=repo, name=chart, version=version, sha256=digest):
+        case model_addons.RepoChart(repo=repo, name=chart, version=version, sha256=digest):
             ref = ChartRef(chart, repo, version, digest or "")
-        case model.FileChart(file=written):
+        case model_addons.FileChart(file=written):
             path = finder.files.path(written)
             if not (path.is_file() or (path / "Chart.yaml").is_file()):
                 what = "holds no Chart.yaml" if path.is_dir() else "is not there"

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from pibake.config import schema_addons
-from pibake.config.model import ClusterFile, OwnAddon
+from pibake.config.model import ClusterFile
+from pibake.config.model_addons import OwnAddon
 from pibake.config.own_addons import KINDS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

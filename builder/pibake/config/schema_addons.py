@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pibake import offers
 from pibake.config.leaves import DNS_NAME, SCALAR
-from pibake.config.model import OwnAddon
+from pibake.config.model_addons import OwnAddon
 
 if TYPE_CHECKING:
     from pibake.offers import Entry, Option
