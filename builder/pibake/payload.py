@@ -142,11 +142,16 @@ def with_disks(payload: Payload) -> Payload:
 def with_part(payload: Payload, part: str) -> Payload:
     """Add what pibake's own overlay "head" or "mdns" holds, with its units enabled.
 
-    The firewall is there before any port is up. avahi's unit is its package's, which enables it.
+    The firewall is there before any port is up. avahi's unit is its package's, which starts nothing while a node boots.
     """
-    units = {"pibake-firewall.service": "sysinit.target", "pibake-dnsmasq.service": "multi-user.target"}
-    enabled = [_enabled(unit, target) for unit, target in units.items()] if part == "head" else []
-    return payload | own(part) | Payload(links={path: to for links in enabled for path, to in links.items()})
+    units = {
+        "head": {"pibake-firewall.service": "sysinit.target", "pibake-dnsmasq.service": "multi-user.target"},
+        "mdns": {},
+    }
+    links = {path: to for unit, target in units[part].items() for path, to in _enabled(unit, target).items()}
+    if part == "mdns":
+        links[f"{WANTS}/avahi-daemon.service"] = "/lib/systemd/system/avahi-daemon.service"
+    return payload | own(part) | Payload(links=links)
 
 
 def own(*names: str) -> Payload:

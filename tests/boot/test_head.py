@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.net.lab import lab
+from tests.tools.multicast import heard
 from tests.tools.netns import entered, ip
 
 from pibake import health, vm
@@ -77,6 +78,11 @@ class Site:
         ip("-n", self.lab.server, "tuntap", "add", name, "mode", "tap")
         ip("-n", self.lab.server, "link", "set", name, "master", bridge, "up")
         return name
+
+    def guest(self, address: str) -> str:
+        """Return the namespace of a machine among the nodes that knows nothing of them."""
+        self.lab.bridge = "br1"
+        return self.lab.seat("dc:a6:32:0f:0f:0f", f"{address}/24").namespace
 
     def booted(self, hostname: str, outer: str = "") -> tuple[vm.Machine, list[health.Check]]:
         """Boot a card; return the machine, and what is not as its manifest says."""
@@ -184,6 +190,9 @@ def test_a_worker_behind_the_head_reaches_the_world_and_nobody_reaches_it_but_by
         2222, "resolvectl query --cache=no node2.lab.example || getent hosts node2"
     )
     assert site.ssh(2222, "getent hosts node1.local").split()[0] == "10.0.0.1"
+    guest = site.guest("10.0.0.50")
+    assert heard(guest, "node1.local", "10.0.0.50") == "10.0.0.1"
+    assert heard(guest, "node2.local", "10.0.0.50") == "10.0.0.11"
     assert not reached("10.0.0.11", 22)
     assert not reached("10.0.0.1", 22)
     assert not reached(UP, 53)

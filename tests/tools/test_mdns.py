@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import socket
-import struct
 import subprocess
 import time
 from contextlib import ExitStack
@@ -14,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.net.lab import COUNT, ended, made_namespace
-from tests.tools.netns import inside, ip, needs_namespaces
+from tests.tools.multicast import heard
+from tests.tools.netns import ip, needs_namespaces
 from tests.tools.nodes import heading
 
 from pibake.network import mdns
@@ -27,13 +25,12 @@ if TYPE_CHECKING:
 
 pytestmark = needs_namespaces
 WANTED = ("avahi-daemon", "libavahi-core7", "libavahi-common3", "libdaemon0")
-GROUP, PORT = "224.0.0.251", 5353
 START = """
 mount --bind "$1/passwd" /etc/passwd; mount --bind "$1/group" /etc/group; mount -t tmpfs none /run
 shift; exec "$@"
 """
 """avahi wants a user of its own, which its package makes; `ip netns exec` has made a mount namespace already."""
-ALONE = "[server]\nenable-dbus=no\ndisallow-other-stacks=no\n"
+ALONE = "[server]\ndisallow-other-stacks=no\n"
 
 
 @pytest.fixture(scope="module")
@@ -85,39 +82,8 @@ def networks(plain_node: NodePlan, daemon: Path, tmp_path: Path) -> Iterator[tup
         yield inner, outer
 
 
-def heard(namespace: str, name: str) -> str:
-    """Ask for a name's IPv4 address by multicast (RFC 6762), and return it; nothing if nobody answers."""
-    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-    query = (
-        struct.pack("!6H", secrets.randbits(16), 0, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
-    )
-
-    def work() -> str:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            own = next(a for a in ("10.0.0.9", "203.0.113.9") if bindable(a))
-            asking.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
-            asking.settimeout(2)
-            asking.sendto(query, (GROUP, PORT))
-            try:
-                answer = asking.recv(2000)
-            except TimeoutError:
-                return ""
-            return socket.inet_ntoa(answer[-4:])
-
-    return inside(namespace, work)
-
-
-def bindable(address: str) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tried:
-        try:
-            tried.bind((address, 0))
-        except OSError:
-            return False
-        return True
-
-
 def test_the_head_answers_to_its_name_inside_and_not_outside(networks: tuple[str, str]) -> None:
     inner, outer = networks
-    assert heard(inner, "node3.local") == "10.0.0.1"
-    assert heard(outer, "node3.local") == ""
-    assert heard(inner, "node4.local") == ""
+    assert heard(inner, "node3.local", "10.0.0.9") == "10.0.0.1"
+    assert heard(outer, "node3.local", "203.0.113.9") == ""
+    assert heard(inner, "node4.local", "10.0.0.9") == ""

@@ -20,7 +20,7 @@ from pibake.fit import Finding, Level, fit
 from pibake.image.golden import Payload
 from pibake.kube import vip
 from pibake.plan import Forward, KubeadmJoin, Plan, Upstream, node_json, plan
-from pibake.seed import early, seed
+from pibake.seed import early, own, seed
 from pibake.system import Kernel, Network
 from pibake.vm.command import command
 
@@ -135,8 +135,8 @@ def test_a_vlan_of_the_nodes_has_the_head_s_address(tmp_path: Path) -> None:
 
 def test_what_it_needs_is_baked_in_and_nothing_twice(tmp_path: Path) -> None:
     one, two, _ = planned(tmp_path).nodes
-    assert one.packages == ("nftables", "htop", "dnsmasq-base", "avahi-daemon", "libnss-mdns")
-    assert two.packages == ("nftables", "htop", "avahi-daemon", "libnss-mdns")
+    assert one.packages == ("nftables", "htop", "dnsmasq-base", "avahi-daemon")
+    assert two.packages == ("nftables", "htop", "avahi-daemon")
     assert recipe.of(one, DEBIAN).parts == ("head", "mdns")
     assert recipe.of(two, DEBIAN).parts == ("mdns",)
 
@@ -149,9 +149,9 @@ def test_its_units_are_on_and_those_of_multicast_names_are_their_package_s() -> 
         wanted = re.search(r"^WantedBy=(.*)$", unit.source.read_text("utf-8"), re.MULTILINE)
         assert wanted
         assert path.split("/")[-2] == f"{wanted[1]}.wants"
-    assert [file.path for file in payload.with_part(Payload(), "mdns").files] == [
-        "etc/systemd/system/avahi-daemon.service.d/pibake.conf"
-    ]
+    other = payload.with_part(Payload(), "mdns")
+    assert [file.path for file in other.files] == ["etc/systemd/system/avahi-daemon.service.d/pibake.conf"]
+    assert list(other.links) == ["etc/systemd/system/multi-user.target.wants/avahi-daemon.service"]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +219,16 @@ def test_names_by_multicast_stay_on_the_nodes_network(tmp_path: Path) -> None:
     assert re.search(r"^deny-interfaces=.*\bcni0\b.*,eth0$", said, re.MULTILINE)
     assert "eth0" not in network.mdns.files(two)[network.mdns.CONFIG].data.decode()
     assert not network.mdns.files(dataclasses.replace(one, mdns=False)).files
+
+
+def test_nodes_know_each_other_by_names_of_multicast_without_asking(tmp_path: Path) -> None:
+    two = planned(tmp_path).nodes[1]
+    hosts = own.files(two, None)["etc/hosts"].data.decode()
+    assert "\n10.0.0.1 node1.kube.local node1 node1.local\n" in hosts
+    silent = own.files(dataclasses.replace(two, mdns=False), None)["etc/hosts"].data.decode()
+    assert "\n10.0.0.1 node1.kube.local node1\n" in silent
+    local = planned(tmp_path, CLUSTER.replace("kube.local", "local")).nodes[1]
+    assert "\n10.0.0.1 node1.local node1\n" in own.files(local, None)["etc/hosts"].data.decode()
 
 
 def test_only_what_a_base_cannot_is_refused(plain_node: NodePlan) -> None:

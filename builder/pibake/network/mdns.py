@@ -41,6 +41,7 @@ def files(node: NodePlan) -> Tree:
         # ports of pods have IPv6 addresses of their own, and names of no pattern
         ("use-ipv6", "no" if node.link.address.version == 4 else "yes"),
         ("deny-interfaces", ",".join(denied)),
+        ("enable-dbus", "no"),
     ]
     publish = [("publish-hinfo", "no"), ("publish-workstation", "no")]
     return Tree({CONFIG: ini(node, ("server", server), ("publish", publish))})

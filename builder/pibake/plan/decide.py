@@ -38,8 +38,8 @@ BOARD = "generic"
 LOCALE = "C.UTF-8"
 TIMEZONE = "Etc/UTC"
 LINK = "ethernet"
-MDNS = ("avahi-daemon", "libnss-mdns")
-"""What answers to a node's name by multicast, and what asks for the others'."""
+MDNS = ("avahi-daemon",)
+"""What answers to a node's name by multicast; nodes themselves have each other's names in /etc/hosts."""
 
 
 def plan(cluster: Cluster) -> Plan:

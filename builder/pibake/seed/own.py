@@ -11,7 +11,7 @@ from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
     from pibake.identity import Secrets
-    from pibake.plan import Membership, NodePlan
+    from pibake.plan import Host, Membership, NodePlan
 
 PASSWORDS = "etc/pibake/passwords"
 """Lines for `chpasswd -e`; whoever has set them removes the file."""
@@ -40,13 +40,18 @@ def secret(node: NodePlan, secrets: Secrets | None) -> Tree:
 
 def _hosts(node: NodePlan) -> str:
     """Return /etc/hosts with every node of the cluster; the node's own name means its real address, as Kubernetes wants."""
+
+    def multicast(host: Host) -> str:
+        name = f"{host.hostname}.local"
+        return f" {name}" if node.mdns and name != host.fqdn else ""
+
     lines = [
         "# Made by pibake: every node of the cluster, so that names work before DNS does.",
         "127.0.0.1 localhost",
         "::1 localhost ip6-localhost ip6-loopback",
         "ff02::1 ip6-allnodes",
         "ff02::2 ip6-allrouters",
-        *(f"{host.address} {host.fqdn} {host.hostname}" for host in node.hosts),
+        *(f"{host.address} {host.fqdn} {host.hostname}{multicast(host)}" for host in node.hosts),
     ]
     return "\n".join(lines) + "\n"
 
