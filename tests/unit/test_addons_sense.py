@@ -9,7 +9,9 @@ import pytest
 import yaml
 from tests import offers as samples
 
-from pibake import kubeyaml, offers, resources
+from pibake import config, kubeyaml, offers, resources
+from pibake.kube import addons, review
+from pibake.plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,3 +197,32 @@ def test_storage_keeps_as_many_copies_as_there_are_nodes_but_no_more_than_three(
     assert {value for thing in every for path, value in samples.values(thing) if path[-1:] == (key,)} == {
         count
     }
+
+
+def test_behind_a_head_add_ons_keep_to_the_nodes_own_network(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(
+        """\
+cluster: lab
+kubernetes: {distribution: kubeadm, version: v1.34.1}
+network: {subnet: 10.0.0.0/24}
+head: {node: node1, upstream: {port: "00:e0:4c:68:00:01"}, dhcp: 10.0.0.100-10.0.0.199}
+users: [{name: ops, ssh_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINPT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT"]}]
+addons: {flannel: , metallb: {pools: [10.0.0.240-10.0.0.250]}}
+nodes:
+  - {hostname: node1, address: 10.0.0.1, role: server}
+  - {hostname: node2, address: 10.0.0.11}
+"""
+    )
+    decided = plan(config.load(tmp_path / "cluster.yaml", bases=("debian-13",)))
+    manifests = addons.render(decided)
+    assert review.check(decided, manifests) == ()
+    found = {manifest.name: manifest.objects for manifest in manifests}
+    (told,) = [word for word in values(found["flannel"])["flannel"]["args"] if "iface" in word]
+    pattern = re.compile(told.partition("=")[2])
+    assert pattern.search("10.0.0.1")
+    assert pattern.search("10.0.0.11")
+    assert not pattern.search("10.0.0.111")
+    assert not pattern.search("10.0.0")
+    (announced,) = (thing for thing in found["metallb"] if thing["kind"] == "L2Advertisement")
+    (chosen,) = announced["spec"]["nodeSelectors"][0]["matchExpressions"]
+    assert (chosen["operator"], chosen["values"]) == ("NotIn", ["node1"])

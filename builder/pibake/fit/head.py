@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pibake.fit.values import Finding
-    from pibake.plan import Head, NodePlan
+    from pibake.plan import NodePlan
     from pibake.system import System
 
 KERNEL = (4, 18)
@@ -29,7 +29,7 @@ def head(node: NodePlan, system: System) -> Iterator[Finding]:
             f"{node.hostname} is to lead out by Wi-Fi, which a {node.board} does not have",
             "give `head.upstream` a `port`, such as a USB adapter, or correct `board:`",
         )
-    yield from _flannel(node, node.head)
+    yield from _flannel(node)
 
 
 def _base(node: NodePlan, system: System) -> Iterator[Finding]:
@@ -48,7 +48,7 @@ def _base(node: NodePlan, system: System) -> Iterator[Finding]:
         )
 
 
-def _flannel(node: NodePlan, head: Head) -> Iterator[Finding]:
+def _flannel(node: NodePlan) -> Iterator[Finding]:
     """With k3s pibake tells flannel itself; with kubeadm its manifest comes from the bundle."""
     if (
         node.member
@@ -57,5 +57,5 @@ def _flannel(node: NodePlan, head: Head) -> Iterator[Finding]:
     ):
         yield warned(
             f"on {node.hostname}, flannel takes the port of the default route, which leads out of the cluster, unless its manifest says otherwise",
-            f"add `--iface-can-reach={head.address}` to the arguments of flanneld in the bundle's manifest",
+            "take the add-on `flannel`, or give flanneld in the bundle's manifest `--iface-regex` with the nodes' addresses",
         )

@@ -39,6 +39,7 @@ def names(plan: Plan, addon: Addon) -> dict[str, Any]:
             "url": kubernetes.url,
             "vip": kubernetes.vip,
             "subnet": str(plan.subnet or ""),
+            "head": next((kubernetes.node_name(node) for node in plan.nodes if node.head), ""),
         },
         "nodes": [_node(node, kubernetes) for node in plan.nodes],
         "addons": [other.name for other in plan.addons],
