@@ -164,7 +164,7 @@ def own(*names: str) -> Payload:
             sha256(path),
         )
         for root in (resources.path("overlays", name) for name in names)
-        for path in sorted(root.rglob("*"))
+        for path in resources.below(root)
         if path.is_file()
     }
     return Payload(tuple(files.values()))

@@ -26,6 +26,13 @@ def path(*parts: str) -> Path:
     return root().joinpath(*parts)
 
 
+def below(folder: Path) -> list[Path]:
+    """Return everything below a folder, sorted, without what Python leaves beside programs that it has imported."""
+    return sorted(
+        found for found in folder.rglob("*") if "__pycache__" not in found.relative_to(folder).parts
+    )
+
+
 def text(*parts: str) -> str:
     """Return the content of one data file."""
     return path(*parts).read_text("utf-8")
