@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.net.lab import Lab, Seat
 
-    from pibake.rack.values import Seen, Timeline
+    from pibake.rack.values import Moment, Seen, Timeline
 
 pytestmark = NEEDED
 KNOWN = boards(["pi4", "pi3", "pi5"])
@@ -66,11 +66,20 @@ def until(so: Callable[[], bool], limit: float = 30.0) -> None:
         time.sleep(0.05)
 
 
+def files(one: Serving, hostname: str) -> int:
+    tftp = _loading(one, hostname)
+    return tftp.files if tftp else 0
+
+
 def size(one: Serving, hostname: str) -> int:
     """How many bytes a node has loaded, as far as it is known yet."""
-    boot = kept(one)[1].get(hostname)
-    tftp = boot.stage("tftp") if boot else None
+    tftp = _loading(one, hostname)
     return tftp.size if tftp else 0
+
+
+def _loading(one: Serving, hostname: str) -> Moment | None:
+    boot = kept(one)[1].get(hostname)
+    return boot.stage("tftp") if boot else None
 
 
 SEATS: dict[tuple[str, str], Seat] = {}
