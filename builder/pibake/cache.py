@@ -10,6 +10,9 @@
     debs/                      Debian packages, for assembling
     packages/apt-<hex>/        Debian packages for golden images, as apt resolved them
     hooks/<name>@<hex>/        what a hook made (pibake.hooks)
+    charts/                    charts and manifests of add-ons (pibake.charts)
+    containers/                container images of add-ons (pibake.containers)
+    addons/<hex>.yaml          manifests of add-ons, as they were rendered (pibake.delivery)
     uses/<hex>.json            which golden image each node was made from last (pibake.uses)
     known/<hex>.json           digests of large files of this host, by the sha256 of their path
     first-use/<base>.json      digests of files that nobody signed, as they were when they came first

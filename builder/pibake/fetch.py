@@ -8,6 +8,7 @@ changed meanwhile is never glued to the old beginning.
 from __future__ import annotations
 
 import email.utils
+import hashlib
 import json
 import re
 import time
@@ -15,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pibake import space, web
-from pibake.errors import FetchError
+from pibake.errors import FetchError, VerificationError
 from pibake.log import log
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from pibake.progress import Task
+    from pibake.progress import Progress, Task
 
 
 class StartOver(Exception):
@@ -32,10 +33,12 @@ class StartOver(Exception):
 
 
 class Download:
-    """One file on its way from `url` into `part`."""
+    """One file on its way from `url` into `part`; with `only_https` from nowhere that anyone on the way could speak for."""
 
-    def __init__(self, url: str, part: Path, policy: web.Policy | None = None) -> None:
-        self.url, self.part, self.policy = url, part, policy or web.Policy()
+    def __init__(
+        self, url: str, part: Path, policy: web.Policy | None = None, *, only_https: bool = False
+    ) -> None:
+        self.url, self.part, self.policy, self.only_https = url, part, policy or web.Policy(), only_https
         self.session = web.session()
         self.resumed = False
         self._notes = part.with_name(f"{part.name}.json")
@@ -93,6 +96,8 @@ class Download:
     def _attempt(self, have: int) -> Iterator[bytes]:
         """Ask once for everything from byte `have` on, and yield it as it is written to the part."""
         with web.ask(self.session, self.url, self.policy, self._range(have)) as answer:
+            if self.only_https:
+                _refuse_plain(self.url, answer)
             if have and not self._continues(answer, have):
                 log.debug("%s: starting over (status %s)", self.url, answer.status_code)
                 self.discard()
@@ -158,6 +163,54 @@ class Download:
         time.sleep(pause)
 
 
+def file(
+    url: str,
+    path: Path,
+    sha256: str,
+    *,
+    origin: str,
+    progress: Progress,
+    policy: web.Policy | None = None,
+) -> str:
+    """Download a file and return its sha256 (hex); `path`.part keeps what has arrived when this fails.
+
+    Args:
+        url: where it is.
+        path: where it goes, once it is whole and right.
+        sha256: the digest it must have; "" takes any, over https only.
+        origin: where that digest is from, for errors.
+        progress: where to show progress.
+        policy: how patient to be.
+
+    Raises:
+        FetchError: it could not be had.
+        VerificationError: it has another digest.
+    """
+    download = Download(url, path.with_name(f"{path.name}.part"), policy, only_https=not sha256)
+    while True:
+        total = hashlib.sha256()
+        try:
+            with progress.task(f"download {url.rpartition('/')[2]}") as task:
+                for chunk in download.chunks(task):
+                    total.update(chunk)
+        except StartOver:
+            progress.say(f"{url}: the server cannot continue what has arrived; starting over")
+            continue
+        got = total.hexdigest()
+        if sha256 in {"", got}:
+            download.part.replace(path)
+            download.discard()
+            return got
+        resumed = download.resumed  # then what an earlier attempt left may be what is wrong
+        download.discard()
+        if not resumed:
+            raise VerificationError(
+                f"the sha256 of {url}", expected=sha256, got=got, source=origin,
+                hint="the file was damaged on its way, or is not the one that is meant",
+            )  # fmt: skip
+        progress.say(f"{url}: what an earlier attempt left is damaged; starting over")
+
+
 def small(
     url: str, policy: web.Policy | None = None, limit: int = 1 << 20, *, only_https: bool = False
 ) -> bytes:
@@ -184,12 +237,8 @@ def small(
 def _whole(url: str, policy: web.Policy, limit: int, *, only_https: bool) -> bytes:
     body = b""
     with web.session() as session, web.ask(session, url, policy, {}) as answer:
-        plain = [step.url for step in [*answer.history, answer] if not step.url.startswith("https://")]
-        if only_https and plain:
-            raise FetchError(
-                f"{url}: leads to {plain[0]}, which is not https, and nothing but https vouches for it",
-                "another mirror may serve it itself",
-            )
+        if only_https:
+            _refuse_plain(url, answer)
         for chunk in web.body(answer):
             body += chunk
             if len(body) > limit:
@@ -197,3 +246,13 @@ def _whole(url: str, policy: web.Policy, limit: int, *, only_https: bool) -> byt
         if (web.length(answer) or 0) > len(body):
             raise web.Transient(f"the server stopped after {len(body)} bytes")
     return body
+
+
+def _refuse_plain(url: str, answer: requests.Response) -> None:
+    """Raise where an answer, or what led to it, came over a connection that anyone on the way could speak for."""
+    for step in [*answer.history, answer]:
+        if not step.url.startswith("https://"):
+            raise FetchError(
+                f"{url}: leads to {step.url}, which is not https, and nothing but https vouches for it",
+                "another mirror may serve it itself",
+            )

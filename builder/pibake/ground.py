@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibake import bases, catalog, fit, recipe, uses
+from pibake import bases, catalog, delivery, fit, recipe, uses
 from pibake.errors import PibakeError
 from pibake.image import fat
 from pibake.image.golden import golden, key_of
@@ -49,21 +49,35 @@ def grounds(plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progr
         progress: where to show what is going on, and what to know about it.
 
     Raises:
-        ConfigError: a template of an overlay cannot be rendered for one of the nodes, or an owner is not known.
+        ConfigError: a template of an overlay cannot be rendered for one of the nodes, an owner is not known, or a
+            manifest of the user's is not what Kubernetes takes.
         PibakeError: a node and its base do not go together, or something that is baked in could not be had.
     """
     templates.check(nodes)
+    if plan.addons:
+        from pibake.kube import addons, review  # noqa: PLC0415 - a tenth of a second that only add-ons should cost
+
+        for doubt in review.check(plan, addons.render(plan)):
+            progress.say(f"warning: {doubt}")
     before, keys = uses.last(plan, cache), dict.fromkeys((node.hostname for node in nodes), "")
     found: dict[str, Ground] = {}
+    brought = delivery.of(plan, cache, progress)
+    if brought and (charts := brought.unlisted()):
+        progress.say(
+            f"warning: with `airgap`, nodes still ask registries for the images of {', '.join(charts)}: nobody says which these are\n"
+            "  hint: name them, in `images:` of the add-on"
+        )
     for ref in dict.fromkeys(node.base for node in nodes):
         mine = [node for node in nodes if node.base == ref]
         base = bases.obtain(ref, cache, progress)
         system = bases.system(base, cache)
         judge(ref, base, system, mine, progress)
-        recipes = {node.hostname: recipe.of(node, system) for node in mine}
+        recipes = {node.hostname: recipe.of(node, system, addons=bool(brought)) for node in mine}
         for wanted in dict.fromkeys(recipes.values()):
             names = [name for name, one in recipes.items() if one == wanted]
-            payload = recipe.obtain(wanted, base, system, cache, progress, kubernetes=plan.kubernetes)
+            payload = recipe.obtain(
+                wanted, base, system, cache, progress, kubernetes=plan.kubernetes, addons=brought
+            )
             former = next((before[name] for name in names if name in before), "")
             on = Ground(golden(base, payload, cache, progress, former=former), system)
             found |= dict.fromkeys(names, on)

@@ -44,6 +44,7 @@ def judge(report: Mapping[str, Any], manifest: Mapping[str, Any], *, disk_bytes:
         _none("failed units", [f"{unit}: {log.strip()}" for unit, log in report["failed_units"].items()]),
         *_seed(report, manifest),
         *_host_key(report["host_keys"], manifest.get("host_key")),
+        *(_disk(disk, report.get("disks", [])) for disk in node.get("disks", [])),
         _join(report["join"], node.get("member")),
         _clock(report["clock"], manifest["source_date_epoch"]),
         _growth(report["root_bytes"], disk_bytes),
@@ -71,10 +72,19 @@ def _network(report: Mapping[str, Any], node: Mapping[str, Any]) -> list[Check]:
     checks = [Check("address", seen, "" if node["address"] in have else f"expected {node['address']}")]
     if address6 := node.get("address6"):
         checks.append(Check("IPv6 address", seen, "" if address6 in have else f"expected {address6}"))
-    if node["gateway"]:
-        checks.append(_equal("default route", ", ".join(gateways) or "none", node["gateway"]))
+    outer = (node.get("head") or {}).get("upstream", {})
+    if outer.get("address", "dhcp") != "dhcp":
+        checks.append(
+            Check("address outside", seen, "" if outer["address"] in have else f"expected {outer['address']}")
+        )
+    if gateway := outer.get("gateway") or node["gateway"]:
+        checks.append(_equal("default route", ", ".join(gateways) or "none", gateway))
+    if outer.get("address") == "dhcp":
+        # whoever gives the head its address says the rest, too
+        return checks
     servers = ", ".join(report["dns"]["servers"])
-    checks.append(_equal("name servers", servers or "none", ", ".join(node["nameservers"]) or "none"))
+    expected = ", ".join(outer.get("nameservers", node["nameservers"])) or "none"
+    checks.append(_equal("name servers", servers or "none", expected))
     missing = [domain for domain in node["search"] if domain not in report["dns"]["search"]]
     search = ", ".join(report["dns"]["search"]) or "none"
     checks.append(Check("search domains", search, f"without {', '.join(missing)}" if missing else ""))
@@ -82,7 +92,8 @@ def _network(report: Mapping[str, Any], node: Mapping[str, Any]) -> list[Check]:
 
 
 def _hosts(report: Mapping[str, Any], hosts: list[Mapping[str, str]]) -> Check:
-    known = {tuple(line.split()) for line in report["hosts"]}
+    # a name by multicast may stand behind the others
+    known = {tuple(line.split()[:3]) for line in report["hosts"]}
     missing = [h["fqdn"] for h in hosts if (h["address"], h["fqdn"], h["hostname"]) not in known]
     return Check("/etc/hosts", f"{len(hosts) - len(missing)} of {len(hosts)} nodes", ", ".join(missing))
 
@@ -165,6 +176,19 @@ def _join(state: Mapping[str, Any], member: Mapping[str, Any] | None) -> Check:
     if alone or seen == "scrubbed ok":
         return Check("first boot", f"{seen}: {state['detail']}" if alone else seen)
     return Check("first boot", seen, state["detail"])
+
+
+def _disk(disk: Mapping[str, Any], seen: list[Mapping[str, Any]]) -> Check:
+    """Judge a data disk by what is mounted in its place; why nothing is, its own program says."""
+    name = f"disk {disk['label']}"
+    found = next((one for one in seen if one["mount"] == disk["mount"]), None)
+    if found is None:
+        return Check(name, "nothing", "pibake-disks.service did not run")
+    if found["status"] != "ok" or "filesystem" not in found:
+        return Check(name, found["status"], found["detail"])
+    where = f"{found['filesystem']} on {found['source']} at {found['mount']}, {size(found['bytes'])}"
+    same = found["filesystem"] == disk["filesystem"]
+    return Check(name, where, "" if same else f"expected {disk['filesystem']}")
 
 
 def _clock(clock: float, epoch: int) -> Check:

@@ -137,9 +137,7 @@ def _unneeded(cache: Cache, *, everything: bool) -> Iterator[Dropped]:
 def _leftovers(cache: Cache, *, everything: bool) -> Iterator[Dropped]:
     """Yield records about what is gone, and results of hooks that a newer one took the place of."""
     if everything:
-        yield _drop(cache.debs, "Debian packages, for assembling")
-        for folder in (cache.root / "packages").glob("apt-*"):
-            yield _drop(folder, "Debian packages, for golden images")
+        yield from _obtained(cache)
     for path in (cache.root / "known").glob("*.json"):
         record = load(path)
         if stamp(Path(record.get("path", ""))) != record.get("stamp"):
@@ -160,6 +158,16 @@ def _leftovers(cache: Cache, *, everything: bool) -> Iterator[Dropped]:
                 if everything
                 else "a newer run of the hook took its place",
             )
+
+
+def _obtained(cache: Cache) -> Iterator[Dropped]:
+    """Yield what can be downloaded or rendered again."""
+    yield _drop(cache.debs, "Debian packages, for assembling")
+    for folder in (cache.root / "packages").glob("apt-*"):
+        yield _drop(folder, "Debian packages, for golden images")
+    for name in ("charts", "containers", "addons"):
+        if (folder := cache.root / name).is_dir():
+            yield _drop(folder, "what add-ons are made of")
 
 
 def _unfinished(cache: Cache, *, older_than: float) -> Iterator[Dropped]:

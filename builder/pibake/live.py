@@ -6,6 +6,7 @@ Tokens"). A k3s node's password is kept as NAME.node-password.k3s in kube-system
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import tempfile
@@ -20,7 +21,7 @@ from pibake.run import run
 from pibake.secret import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pibake.identity import Secrets
 
@@ -35,8 +36,8 @@ class Live:
         self.secrets = secrets
         self.kubeconfig = kubeconfig
 
-    def kubectl(self, *arguments: str, why: str, document: Any = None) -> str:
-        """Run kubectl, feeding it a document if there is one, and return what it printed.
+    def kubectl(self, *arguments: str, why: str, document: Any = None, hidden: Sequence[str] = ()) -> str:
+        """Run kubectl, feeding it a document if there is one, and return what it printed; `hidden` is never quoted.
 
         Raises:
             CommandFailed: it failed; no secret is in what the error quotes.
@@ -46,7 +47,7 @@ class Live:
         done = run(argv, why=why, stdin=fed, check=False)
         if done.code:
             said = done.stderr or done.stdout
-            for value in self.secrets.values():
+            for value in (*self.secrets.values(), *hidden):
                 said = said.replace(value, MASK)
             raise CommandFailed(["kubectl", *arguments], done.code, said, why=why)
         return done.stdout
@@ -83,6 +84,15 @@ class Live:
         if old.tokens["bootstrap"] != self.secrets.tokens["bootstrap"]:
             gone = bootstrap_token(old, None, datetime.now(UTC))
             self.kubectl("delete", "--ignore-not-found", "-f", "-", why="remove the old token", document=gone)
+
+    def apply_secrets(self, objects: Sequence[Mapping[str, Any]]) -> None:
+        """Put Secret objects, with their texts in `data`, in place of those that the cluster has."""
+        coded = [str(text) for one in objects for text in one.get("data", {}).values()]
+        plain = [base64.b64decode(text).decode("utf-8", "replace") for text in coded]
+        hidden = sorted({*coded, *plain}, key=len, reverse=True)
+        document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=pibake", "-f", "-",
+                     why="store the add-ons' Secrets", document=document, hidden=[one for one in hidden if one.strip()])  # fmt: skip
 
 
 @contextmanager

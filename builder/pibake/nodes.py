@@ -18,6 +18,7 @@ from pibake.errors import PibakeError, about
 from pibake.image import artifact, pieces, seeding
 from pibake.image.composition import Composition, compose
 from pibake.image.layout import boot_partition, boot_text
+from pibake.kube import addons
 from pibake.plan import node_json
 from pibake.run import find
 from pibake.secret import Secret
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pibake.ground import Ground
     from pibake.identity import Secrets
     from pibake.image.pieces import Piece
-    from pibake.plan import Kubernetes, NodePlan, Plan
+    from pibake.plan import NodePlan, Plan
     from pibake.progress import Progress
 
 DAY = 86400
@@ -88,8 +89,8 @@ def prepare(
 ) -> tuple[Job, dict[str, Ground]]:
     """Issue the identities and obtain every base before the first node is made: a failed download leaves no half of a fleet."""
     find("mcopy", "build images")
-    credentials = extras(plan.kubernetes)
     secrets = vault.Vault(plan.folder / vault.FOLDER).issue(vault.wanted(plan)) if plan.folder else None
+    credentials = extras(plan, secrets)
     people = keys.resolve(nodes)
     found = ground.grounds(plan, nodes, cache, progress)
     known = {
@@ -139,15 +140,33 @@ def described(node: NodePlan, on: Ground, seeded: Seed, epoch: int, job: Job) ->
     }
 
 
-def extras(kubernetes: Kubernetes | None) -> kube.Extras:
-    """Read the files with credentials that cluster.yaml names."""
+def extras(plan: Plan, secrets: Secrets | None) -> kube.Extras:
+    """Return the texts of the files with credentials that cluster.yaml names, and the add-ons' Secrets."""
+    kubernetes = plan.kubernetes
     if kubernetes is None:
         return kube.Extras()
-    texts = [
-        Secret(path.read_text("utf-8")) if path else None
-        for path in (kubernetes.datastore, kubernetes.registries)
-    ]
-    return kube.Extras(*texts)
+    datastore, registries = (
+        _secret(path) if path else None for path in (kubernetes.datastore, kubernetes.registries)
+    )
+    manifest = addon_secrets(plan, secrets)
+    return kube.Extras(datastore, registries, Secret(manifest.dump()) if manifest else None)
+
+
+def addon_secrets(plan: Plan, secrets: Secrets | None) -> addons.Manifest | None:
+    """Return the Secrets of all add-ons, with what is in the user's files and what was made up; None if there are none."""
+    made_up = secrets.addons if secrets else {}
+    known = {
+        addon.name: {
+            **made_up.get(addon.name, {}),
+            **{option: _secret(path) for option, path in addon.secrets.items()},
+        }
+        for addon in plan.addons
+    }
+    return addons.secret_manifest(plan, known)
+
+
+def _secret(path: Path) -> Secret:
+    return Secret(path.read_text("utf-8"))
 
 
 def render_seed(node: NodePlan, on: Ground, offset: int, job: Job, epoch: int) -> Seed:

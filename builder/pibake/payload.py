@@ -27,7 +27,6 @@ K3S_IMAGES = "var/lib/rancher/k3s/agent/images"
 K3S_LINKS = {f"usr/local/bin/{name}": "k3s" for name in ("kubectl", "crictl", "ctr")}
 """Names under which k3s is another program, as its installer makes them."""
 IMAGES = "var/lib/pibake/images"
-MANIFESTS = "var/lib/pibake/manifests"
 RELEASE = "usr/local/lib/pibake/kubernetes-release"
 """Tells `pibake-install` which release to get ready for, before the seed is there."""
 IN_THE_WAY = ("regenerate_ssh_host_keys.service", "sshswitch.service")
@@ -48,7 +47,7 @@ class Kubernetes(Protocol):
 
     @property
     def airgap(self) -> bool:
-        """Return whether k3s' own container images are baked in."""
+        """Return whether container images are baked in: of k3s here, of add-ons by `pibake.delivery`."""
 
     @property
     def bundle(self) -> Path | None:
@@ -85,7 +84,7 @@ def obtain(
     if kubernetes:
         with about(f"kubernetes {kubernetes.version}"):
             found |= _of(kubernetes, arch, cache, progress, policy)
-        found |= _own("node", "kubernetes", kubernetes.distribution)
+        found |= own("node", "kubernetes", kubernetes.distribution)
         units.append("pibake-join.service")
         if kubernetes.distribution == "kubeadm" and not kubernetes.bundle:
             packages = replace(packages, release=kubernetes.version)
@@ -94,7 +93,7 @@ def obtain(
     if packages.arguments or (kubernetes and kubernetes.distribution == "kubeadm"):
         # also where the base has all of them: seeds go by what is asked for; what is not configured yet is configured
         # from early in the boot on, while cloud-init does its part
-        found |= _own("node", "packages")
+        found |= own("node", "packages")
         units += ["pibake-join.service", "pibake-install.service"]
     return found | Payload(links={path: to for unit in units for path, to in _enabled(unit).items()})
 
@@ -109,7 +108,7 @@ def _of(
         raise PibakeError(f"there is no distribution {kubernetes.distribution!r}; there are k3s and kubeadm")
     brought = Payload()
     if kubernetes.bundle:
-        brought = _kubeadm(_bundle(kubernetes.bundle, kubernetes.version, arch, cache), arch, cache)
+        brought = _kubeadm(read_bundle(kubernetes.bundle, kubernetes.version, arch, cache), arch, cache)
     release = made(cache.root / "kubernetes") / f"release-{kubernetes.version}"
     release.write_text(f"{kubernetes.version}\n")
     return brought | Payload((PayloadFile(RELEASE, release, 0o644, sha256(release)),))
@@ -122,7 +121,7 @@ def with_seed_unit(payload: Payload, system: System, cache: Cache) -> Payload:
     machine-id that all nodes would share (systemd makes one where the file is empty: machine-id(5)).
     """
     # CentOS 7 has no Python 3: a plain machine there is told how it goes by a shell script
-    own = _own("node", "seed", *(() if system.python else ("shell",)))
+    found = payload | own("node", "seed", *(() if system.python else ("shell",)))
     empty = PayloadFile("etc/machine-id", _empty(cache), 0o444, sha256(_empty(cache)))
     links = {
         **_enabled("pibake-join.service"),
@@ -130,10 +129,32 @@ def with_seed_unit(payload: Payload, system: System, cache: Cache) -> Payload:
         "var/lib/dbus/machine-id": "/etc/machine-id",
         **{f"etc/systemd/system/{unit}": "/dev/null" for unit in (*system.wizard, *IN_THE_WAY)},
     }
-    return payload | own | Payload((empty,), links=links)
+    return found | Payload((empty,), links=links)
 
 
-def _own(*names: str) -> Payload:
+def with_disks(payload: Payload) -> Payload:
+    """Add the unit that makes and mounts data disks, and the one that says how it goes."""
+    units = ("pibake-join.service", "pibake-disks.service")
+    links = {path: to for unit in units for path, to in _enabled(unit).items()}
+    return payload | own("node", "disks") | Payload(links=links)
+
+
+def with_part(payload: Payload, part: str) -> Payload:
+    """Add what pibake's own overlay "head" or "mdns" holds, with its units enabled.
+
+    The firewall is there before any port is up. avahi's unit is its package's, which starts nothing while a node boots.
+    """
+    units = {
+        "head": {"pibake-firewall.service": "sysinit.target", "pibake-dnsmasq.service": "multi-user.target"},
+        "mdns": {},
+    }
+    links = {path: to for unit, target in units[part].items() for path, to in _enabled(unit, target).items()}
+    if part == "mdns":
+        links[f"{WANTS}/avahi-daemon.service"] = "/lib/systemd/system/avahi-daemon.service"
+    return payload | own(part) | Payload(links=links)
+
+
+def own(*names: str) -> Payload:
     """Return the files of pibake's own overlays; a later one's take the place of an earlier one's."""
     files = {
         path.relative_to(root): PayloadFile(
@@ -143,7 +164,7 @@ def _own(*names: str) -> Payload:
             sha256(path),
         )
         for root in (resources.path("overlays", name) for name in names)
-        for path in sorted(root.rglob("*"))
+        for path in resources.below(root)
         if path.is_file()
     }
     return Payload(tuple(files.values()))
@@ -159,7 +180,7 @@ def _k3s(
 ) -> Payload:
     files = []
     if kubernetes.bundle:
-        brought = _bundle(kubernetes.bundle, kubernetes.version, arch, cache, described=False)
+        brought = read_bundle(kubernetes.bundle, kubernetes.version, arch, cache, described=False)
         misplaced = [*brought.cni, *brought.debs, *brought.manifests]
         misplaced += [path for path in brought.bin if path.name != "k3s"]
         if misplaced:
@@ -197,8 +218,10 @@ def _empty(cache: Cache) -> Path:
     return path
 
 
-def _bundle(folder: Path, version: str, arch: str, cache: Cache, *, described: bool = True) -> bundle.Bundle:
-    """Read a bundle; archives of images, which are large, are looked into only if they were touched."""
+def read_bundle(
+    folder: Path, version: str, arch: str, cache: Cache, *, described: bool = True
+) -> bundle.Bundle:
+    """Return what a bundle holds, as `bundle.read` does; archives of images, which are large, are looked into only if they were touched."""
 
     def fit(path: Path) -> str:
         processor.check_images(path, arch)
@@ -221,7 +244,6 @@ def _kubeadm(brought: bundle.Bundle, arch: str, cache: Cache) -> Payload:
     files = [_file("usr/bin", path, cache, 0o755) for path in brought.bin]
     files += [_file("opt/cni/bin", path, cache, 0o755) for path in brought.cni]
     files += [_file(IMAGES, path, cache) for path in brought.images]
-    files += [_file(MANIFESTS, path, cache) for path in brought.manifests]
     links = {}
     if "kubelet" in names:
         unit = resources.path("overlays", "kubelet", "usr/lib/systemd/system/kubelet.service")

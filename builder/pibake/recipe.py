@@ -1,7 +1,7 @@
 """Recipes: what goes into the golden image of a kind of node. Nodes with the same recipe share one image.
 
-A recipe is Kubernetes, the seed unit where the base needs it, packages, what hooks made, and the files of overlays that
-are the same on every node. Later ones take the place of earlier ones, in this order.
+A recipe is Kubernetes, the seed unit where the base needs it, packages, add-ons, what hooks made, and the files of overlays
+that are the same on every node. Later ones take the place of earlier ones, in this order.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pibake.image import debs, ext4
 from pibake.image.ext4_tree import Files
 from pibake.image.golden import Payload, PayloadFile, PayloadFolder
 from pibake.seed import early
+from pibake.system import Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pibake.bases import Base
     from pibake.cache import Cache
     from pibake.config.overlays import Item
+    from pibake.delivery import Delivery
     from pibake.plan import Hook, Kubernetes, NodePlan, Overlay
     from pibake.progress import Progress
     from pibake.system import System
@@ -34,6 +36,7 @@ ROOT = "root:root"
 VOLATILE = ("dev", "proc", "run", "sys")
 """Folders that are empty in an image, and filled at every boot (file-hierarchy(7))."""
 HIDDEN = "a template (a name ending in .j2) is written there at the first boot; tmpfiles.d makes what is to be in /run"
+BELOW = "a data disk of the node is mounted there: put it elsewhere, or mount the disk elsewhere"
 NO_USER = (
     "who belongs to no package of the base, or is made at the first boot, is not there yet: "
     "a line of tmpfiles.d in the overlay (`z /PATH MODE USER GROUP`) hands a file over at boot"
@@ -42,19 +45,43 @@ NO_USER = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What goes into a golden image, beside the Kubernetes that all nodes of a plan have."""
+    """What goes into a golden image, beside what all nodes of a plan have: Kubernetes, and what add-ons want on every member.
+
+    `starts` says that its node starts the cluster, so that add-ons themselves go along; `mounts` are those of data disks.
+    """
 
     lays: bool
+    starts: bool
     packages: tuple[str, ...]
     debs: tuple[Path, ...]
     hooks: tuple[Hook, ...]
     overlays: tuple[Overlay, ...]
+    mounts: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    """What of pibake's own the node needs beyond what its kind does: "head", "mdns"."""
 
 
-def of(node: NodePlan, system: System) -> Recipe:
-    """Return the recipe of a node on a base of this system."""
-    packages = tuple(sorted(set(node.packages)))
-    return Recipe(early(node, system), packages, tuple(sorted(set(node.debs))), node.hooks, node.overlays)
+def of(node: NodePlan, system: System, *, addons: bool = False) -> Recipe:
+    """Return the recipe of a node on a base of this system; `addons` says that there are any to be brought."""
+    return Recipe(
+        lays=early(node, system),
+        starts=addons and node.member is not None and node.member.starts,
+        packages=tuple(sorted({*node.packages, *_clients(node, system)})),
+        debs=tuple(sorted(set(node.debs))),
+        hooks=node.hooks,
+        overlays=node.overlays,
+        mounts=tuple(sorted(disk.mount for disk in node.disks)),
+        parts=(*(["head"] if node.head else []), *(["mdns"] if node.mdns else [])),
+    )
+
+
+def _clients(node: NodePlan, system: System) -> Iterator[str]:
+    """Yield what programs that configure a network call for the head's way out, and do not bring themselves."""
+    outer = node.head.upstream if node.head else None
+    if outer and outer.address is None and system.network is Network.IFUPDOWN:
+        yield "dhcpcd-base" if system.release.codename == "trixie" else "isc-dhcp-client"
+    if outer and outer.wifi and system.network is not Network.NETWORK_MANAGER:
+        yield "wpasupplicant"
 
 
 def obtain(
@@ -65,6 +92,7 @@ def obtain(
     progress: Progress,
     *,
     kubernetes: Kubernetes | None,
+    addons: Delivery | None = None,
     policy: Policy | None = None,
 ) -> Payload:
     """Return what a recipe comes to on a base: files in the cache and in the user's folders.
@@ -76,6 +104,7 @@ def obtain(
         cache: where downloads and the results of hooks are kept.
         progress: where to show what is going on.
         kubernetes: which Kubernetes, if any.
+        addons: what brings its add-ons, if any.
         policy: how patient to be with the network.
 
     Raises:
@@ -84,12 +113,18 @@ def obtain(
     """
     for path in recipe.debs:
         debs.control(path, system.arch)
-    wanted = apt.Wanted(recipe.packages, recipe.debs)
-    found = payload.obtain(
-        kubernetes, base, cache, progress, arch=system.arch, packages=wanted, policy=policy
-    )
+    asked = wanted(recipe, base.image)
+    found = payload.obtain(kubernetes, base, cache, progress, arch=system.arch, packages=asked, policy=policy)
     if recipe.lays:
         found = payload.with_seed_unit(found, system, cache)
+    if recipe.mounts:
+        found = payload.with_disks(found)
+    for part in recipe.parts:
+        found = payload.with_part(found, part)
+    if addons:
+        found |= addons.members(system.arch)
+        if recipe.starts:
+            found |= addons.first(system.arch)
     for hook in recipe.hooks:
         found |= hooks.obtain(hook, base, system.arch, cache, progress)
     _seen(recipe, found, system)
@@ -99,22 +134,33 @@ def obtain(
     return found
 
 
+def wanted(recipe: Recipe, image: Path) -> apt.Wanted:
+    """Return what to ask apt for: a recipe's packages, and what data disks need that a base's image does not have."""
+    lacking: tuple[str, ...] = ()
+    if recipe.mounts:
+        files = Files(image, ext4.root_partition(image).start)
+        there = any(files.find(f"{folder}/sfdisk")[1] for folder in ("usr/sbin", "sbin"))
+        lacking = () if there else ("fdisk",)
+    return apt.Wanted((*recipe.packages, *lacking), recipe.debs)
+
+
 def _seen(recipe: Recipe, made: Payload, system: System) -> None:
     """Raise where something would go below a folder that another file system hides once the node is up."""
     hidden = tuple(f"{folder}/" for folder in (system.boot, *VOLATILE))
+    below = tuple(f"{mount.lstrip('/')}/" for mount in recipe.mounts)
     for path in (*(file.path for file in made.files), *made.links):
-        if path.startswith(hidden):
+        if path.startswith((*hidden, *below)):
             raise PibakeError(
                 f"the hook's /{path} would be hidden on the node: another file system is mounted there",
-                HIDDEN,
+                BELOW if path.startswith(below) else HIDDEN,
             )
     for overlay in recipe.overlays:
         for item in overlay.items:
-            if item.kind in {Kind.FILE, Kind.LINK} and item.path.startswith(hidden):
+            under = item.kind is not Kind.FOLDER and item.path.startswith(below)
+            if under or (item.kind in {Kind.FILE, Kind.LINK} and item.path.startswith(hidden)):
+                message = "this would be hidden on the node: another file system is mounted there"
                 raise ConfigError(
-                    [
-                        f"{display(item.source)}: this would be hidden on the node: another file system is mounted there\n   hint: {HIDDEN}"
-                    ]
+                    [f"{display(item.source)}: {message}\n   hint: {BELOW if under else HIDDEN}"]
                 )
 
 

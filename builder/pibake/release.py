@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pibake import arch as processor
 from pibake import fetch, vendor
 from pibake.cache import made
-from pibake.errors import FetchError, PibakeError, VerificationError
+from pibake.errors import FetchError, PibakeError
 from pibake.fsys import load, stamp, store
 
 if TYPE_CHECKING:
@@ -134,35 +134,13 @@ class _Wanted:
         now = stamp(self.path)
         if not now or load(record) != {"sha256": self.sha256, "verified": now}:
             if not (now and _digest(self.path, progress) == self.sha256):
-                self._download(progress, policy)
+                fetch.file(
+                    self.url, self.path, self.sha256, origin=self.origin, progress=progress, policy=policy
+                )
             if self.path.name == NAMES[self.arch].binary:
                 processor.check_executable(self.path, self.arch)
             store(record, {"sha256": self.sha256, "verified": stamp(self.path)})
         return Asset(self.path, self.sha256)
-
-    def _download(self, progress: Progress, policy: Policy | None) -> None:
-        download = fetch.Download(self.url, self.path.with_name(f"{self.path.name}.part"), policy)
-        while True:
-            total = hashlib.sha256()
-            try:
-                with progress.task(f"download {self.path.name}") as task:
-                    for chunk in download.chunks(task):
-                        total.update(chunk)
-            except fetch.StartOver:
-                progress.say(f"{self.url}: the server cannot continue what has arrived; starting over")
-                continue
-            if total.hexdigest() == self.sha256:
-                download.part.replace(self.path)
-                download.discard()
-                return
-            resumed = download.resumed  # then what an earlier attempt left may be what is wrong
-            download.discard()
-            if not resumed:
-                raise VerificationError(
-                    f"the sha256 of {self.url}", expected=self.sha256, got=total.hexdigest(), source=self.origin,
-                    hint="the file was damaged on its way, or is not the one that the release names",
-                )  # fmt: skip
-            progress.say(f"{self.url}: what an earlier attempt left is damaged; starting over")
 
 
 def _digest(path: Path, progress: Progress) -> str:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pibake import bases, card, keys, nodes, recipe, vault
+from pibake import bases, card, delivery, keys, nodes, recipe, vault
 from pibake.errors import PibakeError
 from pibake.ground import Ground, judge
 from pibake.image import ext4, fat
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 UNIT = "etc/systemd/system/pibake-seed.service"
 INSTALLER = "etc/systemd/system/pibake-install.service"
+FIREWALL = "etc/systemd/system/pibake-firewall.service"
 ORDER = (SECRETS_FILE, "network-config", "user-data", FILES_FILE, "meta-data", MARKER_FILE)
 """What a seed may have on the boot partition, as it is replaced: what makes a node apply it comes after what is applied."""
 OURS = ("net.ifnames=", "cfg80211.ieee80211_regdom=")
@@ -171,32 +172,36 @@ def _base(marker: Marker, node: NodePlan, cache: Cache, progress: Progress) -> B
 def _carries(found: Card, node: NodePlan, system: System) -> None:
     """Raise unless what the seed needs in the root file system is there."""
     root = Files(found.path, ext4.root_partition(found.path).start)
-    if early(node, system) and not root.find(UNIT, follow=False)[1]:
-        raise PibakeError(
-            f"the new seed of {node.hostname} is laid by pibake-seed.service, which the card has not",
-            FLASH.format(node.hostname),
-        )
-    if (node.packages or node.debs) and not root.find(INSTALLER, follow=False)[1]:
-        raise PibakeError(
-            f"{node.hostname} has packages, which are no part of a seed, and the card was made without any",
-            FLASH.format(node.hostname),
-        )
+    lacking = {
+        "the new seed of {} is laid by pibake-seed.service, which the card has not": (
+            early(node, system),
+            UNIT,
+        ),
+        "{} has packages, which are no part of a seed, and the card was made without any": (
+            node.packages or node.debs,
+            INSTALLER,
+        ),
+        "{} is to be the head, and the card has no unit that loads its rules": (node.head, FIREWALL),
+    }
+    for message, (needed, unit) in lacking.items():
+        if needed and not root.find(unit, follow=False)[1]:
+            raise PibakeError(message.format(node.hostname), FLASH.format(node.hostname))
 
 
 def _baked(plan: Plan, node: NodePlan, on: Ground, cache: Cache, progress: Progress) -> Iterator[str]:
     """Yield what to say if the node would get another golden image by now: its content is no part of a seed."""
     system, base = on.system, dataclasses.replace(on.base, sha256=on.base.info["base_sha256"])
     try:
-        wanted = recipe.obtain(
-            recipe.of(node, system), base, system, cache, progress, kubernetes=plan.kubernetes
-        )
+        addons = delivery.of(plan, cache, progress)
+        mine = recipe.of(node, system, addons=bool(addons))
+        wanted = recipe.obtain(mine, base, system, cache, progress, kubernetes=plan.kubernetes, addons=addons)
     except PibakeError as error:
         yield f"whether what is baked in is as cluster.yaml has it cannot be told: {error}"
         return
     now = cache.pinned(key_of(base, wanted)).get("sha256") if wanted.key else base.sha256
     if now != on.base.sha256:
         yield (
-            "what is baked in (overlays' files, packages, hooks, pibake's own units) is not what cluster.yaml gives now, "
+            "what is baked in (overlays' files, packages, hooks, add-ons, pibake's own units) is not what cluster.yaml gives now, "
             f"and a seed does not change it: {FLASH.format(node.hostname)}"
         )
 
@@ -244,7 +249,7 @@ def _render(plan: Plan, node: NodePlan, on: Ground, cache: Cache, progress: Prog
         keys.resolve([node]),
         plan.sources,
         secrets,
-        nodes.extras(plan.kubernetes),
+        nodes.extras(plan, secrets),
     )
     epoch = nodes.source_date_epoch(on.base, job.sources)
     seeded = nodes.render_seed(node, on, boot_partition(on.base.image).start, job, epoch)

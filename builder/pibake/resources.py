@@ -26,6 +26,13 @@ def path(*parts: str) -> Path:
     return root().joinpath(*parts)
 
 
+def below(folder: Path) -> list[Path]:
+    """Return everything below a folder, sorted, without what Python leaves beside programs that it has imported."""
+    return sorted(
+        found for found in folder.rglob("*") if "__pycache__" not in found.relative_to(folder).parts
+    )
+
+
 def text(*parts: str) -> str:
     """Return the content of one data file."""
     return path(*parts).read_text("utf-8")
@@ -68,7 +75,7 @@ def environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(root()),
         undefined=jinja2.StrictUndefined,
-        autoescape=jinja2.select_autoescape(["html.j2"], default=False),
+        autoescape=jinja2.select_autoescape(["html.j2"], default_for_string=False, default=False),
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,

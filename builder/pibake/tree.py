@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pibake import resources
 from pibake.errors import PibakeError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Tree:
             PibakeError: the folder holds something that is no file, such as a symbolic link.
         """
         files = {}
-        for path in sorted(folder.rglob("*")):
+        for path in resources.below(folder):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 raise PibakeError(f"{path} is neither a file nor a folder", "overlays hold plain files only")
             if path.is_file():

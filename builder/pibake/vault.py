@@ -45,7 +45,9 @@ LARGEST = 64 << 20
 def wanted(plan: Plan) -> Wanted:
     """Return the identities a plan needs."""
     distribution = plan.kubernetes.distribution if plan.kubernetes else ""
-    return identity.Wanted(plan.cluster, distribution, {node.hostname: node.role for node in plan.nodes})
+    passwords = {addon.name: addon.generated for addon in plan.addons if addon.generated}
+    roles = {node.hostname: node.role for node in plan.nodes}
+    return identity.Wanted(plan.cluster, distribution, roles, addons=passwords)
 
 
 class Vault:
@@ -113,11 +115,11 @@ class Vault:
                 self._write(new)
             return new
 
-    def rotate(self, what: str, node: str = "") -> Secrets:
+    def rotate(self, what: str, node: str = "", addon: str = "") -> Secrets:
         """Make one kind of secrets anew, keep and return them; see `identity.rotate`."""
         with self._locked():
             now = datetime.now(UTC)
-            new = identity.rotate(self.existing(sound=False), what, now, node)
+            new = identity.rotate(self.existing(sound=False), what, now, node, addon)
             identity.check(new, now)
             self._write(new)
             return new

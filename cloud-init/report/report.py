@@ -206,6 +206,18 @@ def digest(*folders):
     return found
 
 
+def disks():
+    """Return what pibake-disks says of each data disk, with what the kernel says is mounted in its place."""
+    found = json.loads(content("/run/pibake/disks.json") or "{}").get("disks", [])
+    mounts = [line.split()[:3] for line in content("/proc/mounts").splitlines()]
+    for disk in found:
+        for source, place, kind in mounts:
+            if place == disk["mount"]:
+                size = os.statvfs(place)
+                disk.update(source=source, filesystem=kind, bytes=size.f_blocks * size.f_frsize)
+    return found
+
+
 def report(marks, vehicle):
     root = os.statvfs("/")
     return {
@@ -230,6 +242,7 @@ def report(marks, vehicle):
         "cloud_init": cloud_init() if vehicle == "cloud-init" else None,
         "seed_id": content("/var/lib/pibake/seed-id").strip(),
         "join": json.loads(content("/run/pibake/state.json") or "{}"),
+        "disks": disks(),
         "clock": time.time(),
         "timezone": os.path.realpath("/etc/localtime").rpartition("zoneinfo/")[2],
         "locale": content("/etc/default/locale").strip(),

@@ -49,6 +49,11 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pibake"
 
 
+def tools() -> Path:
+    """Return the folder of Kubernetes' programs for this machine."""
+    return cache() / "kubernetes-1.20.2/amd64"
+
+
 def until(what: Any, limit: float, why: str, pause: float = 0.5) -> Any:
     """Return the first true answer of `what()`."""
     deadline = time.monotonic() + limit
@@ -94,10 +99,11 @@ class Lab:
         return str(done.stdout)
 
     def kubectl(self, *argv: str, check: bool = True, stdin: str = "") -> str:
-        built = cache() / "kubernetes-1.20.2/amd64/kubectl"
+        built = tools() / "kubectl"
         program = built if built.exists() else "kubectl"
-        config = self.folder / "kubeconfig"
-        return self.run(program, "--kubeconfig", config, *argv, check=check, input=stdin)
+        # what kubectl learns of a server is for no other one at the same address
+        own = ("--kubeconfig", self.folder / "kubeconfig", "--cache-dir", self.folder / "kubectl")
+        return self.run(program, *own, *argv, check=check, input=stdin)
 
     def get(self, *argv: str) -> Any:
         return json.loads(self.kubectl("get", *argv, "-o", "json"))
@@ -119,31 +125,32 @@ class Lab:
         return name
 
     def control_plane(self) -> None:
-        """Start etcd and the API server, from nothing but the secrets on the server's card."""
+        """Start etcd and the control plane, from nothing but the secrets on the server's card."""
         secrets = self.folder / "s1"
         unpack(self.folder / "images/out/s1.img", secrets)
         kubeadm = secrets / "etc/pibake/kubeadm"
-        self.run("cp", "-rT", kubeadm / "pki", "/etc/kubernetes/pki")
-        tools = cache() / "kubernetes-1.20.2/amd64"
-
-        def phase(*argv: str) -> None:
-            self.run(tools / "kubeadm", "init", "phase", *argv, "--config", kubeadm / "init.yaml")
-
-        for words in (("certs", "all"), ("kubeconfig", "all"), ("control-plane", "all"), ("etcd", "local")):
-            phase(*words)
-        etcd = self._command("etcd")
-        self.start("etcd", cache() / "etcd-3.4/amd64/etcd", *etcd)
-        for program in PROGRAMS:
-            self.start(program, tools / program, *self._command(program))
-        until(lambda: self.kubectl("get", "--raw", "/healthz", check=False) == "ok", 90, "/healthz is ok")
-        phase("upload-config", "kubeadm")
+        self.serve(kubeadm, PROGRAMS)
+        self._phase(kubeadm, "upload-config", "kubeadm")
         # it stores the configuration, then waits for a Node of its own, which there is not
         with contextlib.suppress(subprocess.TimeoutExpired):
-            argv = self.enter(tools / "kubeadm", "init", "phase", "upload-config", "kubelet", "--config",
+            argv = self.enter(tools() / "kubeadm", "init", "phase", "upload-config", "kubelet", "--config",
                               kubeadm / "init.yaml")  # fmt: skip
             subprocess.run(argv, timeout=10, capture_output=True, check=False)
-        phase("bootstrap-token")
+        self._phase(kubeadm, "bootstrap-token")
         self.kubectl("get", "-n", "kube-system", "configmap", "kubelet-config-1.20")
+
+    def serve(self, kubeadm: Path, programs: tuple[str, ...]) -> None:
+        """Start etcd and some of the control plane's programs, with what kubeadm makes of a server's folder of it."""
+        self.run("cp", "-rT", kubeadm / "pki", "/etc/kubernetes/pki")
+        for words in (("certs", "all"), ("kubeconfig", "all"), ("control-plane", "all"), ("etcd", "local")):
+            self._phase(kubeadm, *words)
+        self.start("etcd", cache() / "etcd-3.4/amd64/etcd", *self._command("etcd"))
+        for program in programs:
+            self.start(program, tools() / program, *self._command(program))
+        until(lambda: self.kubectl("get", "--raw", "/healthz", check=False) == "ok", 90, "/healthz is ok")
+
+    def _phase(self, kubeadm: Path, *words: str) -> None:
+        self.run(tools() / "kubeadm", "init", "phase", *words, "--config", kubeadm / "init.yaml")
 
     def _command(self, name: str) -> list[str]:
         """Return the arguments kubeadm wrote into a static pod's manifest."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.seeding import on
 
+from pibake.plan import Disk
 from pibake.seed import seed
 from pibake.tree import File, Tree
 
@@ -21,7 +22,7 @@ HERE = Path(__file__).parent
 CMDLINE = "console=serial0,115200 console=tty1 root=LABEL=writable rootfstype=ext4 rootwait fixrtc\n"
 
 
-@pytest.mark.parametrize("name", ["plain", "vlan-ipv6-overlay", "wired"])
+@pytest.mark.parametrize("name", ["plain", "vlan-ipv6-overlay", "wired", "disks"])
 def test_the_seed_is_as_it_was(name: str, plain_node: NodePlan, *, update_golden: bool) -> None:
     node, overlay, path = plain_node, Tree(), "cmdline.txt"
     if name == "vlan-ipv6-overlay":
@@ -39,6 +40,10 @@ def test_the_seed_is_as_it_was(name: str, plain_node: NodePlan, *, update_golden
         link = dataclasses.replace(node.link, mac="dc:a6:32:01:02:03")
         report = "http://192.168.10.2:8069/report"
         node = dataclasses.replace(node, link=link, wired=True, report=report)
+    if name == "disks":
+        data = Disk("/dev/sda", "/var/lib/longhorn", "ext4", "data", "lab/node3/data")
+        more = Disk("/dev/disk/by-id/usb-T7", "/srv/more", "xfs", "more", "lab/node3/more")
+        node = dataclasses.replace(node, disks=(data, more), packages=("xfsprogs",))
     keys = {user.name: [key.text for key in user.ssh_keys] for user in node.users}
     tree = seed(node, keys, overlay, **on(CMDLINE, path), epoch=1_700_000_000).tree
     shown = {path: readable(file) for path, file in tree}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.net.lab import Lab, Seat
 
-    from pibake.rack.values import Seen, Timeline
+    from pibake.rack.values import Moment, Seen, Timeline
 
 pytestmark = NEEDED
 KNOWN = boards(["pi4", "pi3", "pi5"])
@@ -67,9 +67,19 @@ def until(so: Callable[[], bool], limit: float = 30.0) -> None:
 
 
 def files(one: Serving, hostname: str) -> int:
-    boot = kept(one)[1].get(hostname)
-    tftp = boot.stage("tftp") if boot else None
+    tftp = _loading(one, hostname)
     return tftp.files if tftp else 0
+
+
+def size(one: Serving, hostname: str) -> int:
+    """How many bytes a node has loaded, as far as it is known yet."""
+    tftp = _loading(one, hostname)
+    return tftp.size if tftp else 0
+
+
+def _loading(one: Serving, hostname: str) -> Moment | None:
+    boot = kept(one)[1].get(hostname)
+    return boot.stage("tftp") if boot else None
 
 
 SEATS: dict[tuple[str, str], Seat] = {}
@@ -92,7 +102,7 @@ def post(one: Serving, board: Played, **values: Any) -> None:
 
 
 def test_every_board_has_a_timeline_with_what_it_asked_and_loaded(served: Serving) -> None:
-    until(lambda: all(files(served, f"node{n}") >= 4 for n in (11, 12, 13)))
+    until(lambda: all(size(served, f"node{n}") > 1000 for n in (11, 12, 13)))
     seen, boots, _ = kept(served)
     for board in KNOWN:
         boot = boots[f"node{board.address.rpartition('.')[2]}"]

@@ -32,15 +32,15 @@ http: {{addr: "127.0.0.1:{port}"{tls}}}
 
 
 HOOK = """mkdir "$1/srv" && cd "$1/srv" && export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" &&
-    apt-get download -qq -o APT::Sandbox::User=root docker-registry"""
+    apt-get download -qq -o APT::Sandbox::User=root {package}"""
 
 
 @functools.cache
-def program() -> Path:
-    """Return docker-registry; Debian's package is unpacked, not installed: that would start it, on every address."""
-    if found := shutil.which("docker-registry"):
+def program(package: str = "docker-registry", path: str = "usr/bin/docker-registry") -> Path:
+    """Return a program of Debian's; its package is unpacked, not installed: that would start it, on every address."""
+    if found := shutil.which(path.rpartition("/")[2]):
         return Path(found)
-    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "pibake/docker-registry")
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"), "pibake", package)
     if not folder.exists():
         with tempfile.TemporaryDirectory() as name:
             # with package lists of its own: this host's may be old, or not there at all
@@ -49,7 +49,7 @@ def program() -> Path:
                 "--quiet",
                 "--variant=custom",
                 "--format=tar",
-                f"--customize-hook={HOOK}",
+                f"--customize-hook={HOOK.format(package=package)}",
                 "bookworm",
             ]
             subprocess.run([*argv, f"{name}/tar"], check=True, capture_output=True)
@@ -59,7 +59,7 @@ def program() -> Path:
             part = folder.with_name(f".{folder.name}.{os.getpid()}")
             subprocess.run(["dpkg-deb", "-x", deb, part], check=True)
             part.rename(folder)
-    return folder / "usr/bin/docker-registry"
+    return folder / path
 
 
 @dataclass
@@ -134,13 +134,15 @@ class Registry:
 class Gate:
     """A proxy before a registry that asks for tokens of its own, one for reading and one for writing.
 
-    Each request for a blob takes the next of `faults`: a status to answer, CUT to end the connection in the middle of the
+    With `anonymous` it gives the first to anybody, as public registries do, and notes in `told` who said a password. Each request for a blob takes the next of `faults`: a status to answer, CUT to end the connection in the middle of the
     body, or 0 for none.
     """
 
     registry: Registry
     user: str = ""
     password: str = ""
+    anonymous: bool = False
+    told: list[str] = field(default_factory=list)
     faults: list[int] = field(default_factory=list)
     granted: list[str] = field(default_factory=list)
 
@@ -179,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._token()
         need = "pull" if self.command in {"GET", "HEAD"} else "push"
         allowed = {"Bearer for-push", f"Bearer for-{need}"}  # who may write may read
-        if self.owner.user and self.headers.get("Authorization") not in allowed:
+        if (self.owner.user or self.owner.anonymous) and self.headers.get("Authorization") not in allowed:
             realm = f'Bearer realm="http://{self.owner.address}/token",service="here",scope="{need}"'
             return self._answer(401, {"Www-Authenticate": realm}, b"{}")
         fault = self.owner.faults.pop(0) if self.owner.faults and "/blobs/" in self.path else 0
@@ -190,6 +192,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815
 
     def _token(self) -> None:
+        if self.owner.anonymous:
+            self.owner.told += [said] if (said := self.headers.get("Authorization")) else []
+            return self._answer(200, {}, b'{"token": "for-pull"}')
         login = base64.b64encode(f"{self.owner.user}:{self.owner.password}".encode()).decode()
         if self.headers.get("Authorization") != f"Basic {login}":
             return self._answer(401, {}, b"{}")

@@ -125,6 +125,37 @@ def test_no_command_shows_a_secret_not_even_at_debug_level(home: Home) -> None:
     assert not [value for value in values if value in argvs]
 
 
+@BOTH
+def test_passwords_of_add_ons_reach_the_running_cluster_and_no_eye(home: Home) -> None:
+    with (home.path / "cluster.yaml").open("a") as file:
+        file.write("addons:\n  kube-prometheus-stack: {}\n  mine: {manifests: mine.yaml}\n")
+    own = "s3cr3t-of-my-own"
+    (home.path / "mine.yaml").write_text(
+        f"apiVersion: v1\nkind: Secret\nmetadata: {{name: mine, namespace: default}}\nstringData: {{key: {own}}}\n"
+    )
+    home("secrets", "issue")
+    old = home.secrets.addons["kube-prometheus-stack"]["admin_password"].reveal()
+    said = home("-v", "secrets", "rotate", "addons", "--apply")
+    new = home.secrets.addons["kube-prometheus-stack"]["admin_password"].reveal()
+    assert new != old
+    assert "the cluster has the new passwords" in said
+    assert "kubectl rollout restart" in said
+    assert "--apply" not in said
+    [call] = home.calls()
+    assert {"apply", "--server-side", "--force-conflicts", "--field-manager=pibake"} <= set(call["argv"])
+    given = json.loads(call["stdin"])
+    assert {one["kind"] for one in given["items"]} == {"Secret"}
+    inside = {base64.b64decode(text).decode() for one in given["items"] for text in one["data"].values()}
+    assert {new, own} <= inside
+    assert old not in inside
+    (home.path / "fail").touch()
+    failed = home("-v", "secrets", "rotate", "addons", "--apply", code=1)
+    assert "the new passwords are kept here, but the cluster does not know them yet" in failed
+    values = [old, new, own, home.secrets.addons["kube-prometheus-stack"]["admin_password"].reveal()]
+    values += [base64.b64encode(value.encode()).decode() for value in values]
+    assert not [value for value in values for text in home.said if value in text]
+
+
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl (kubernetes-client) is not installed")
 @BOTH
 def test_kubectl_reads_the_kubeconfig_and_what_was_merged(home: Home) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pibake import resources
 from pibake.vault import Vault
 
 if TYPE_CHECKING:
@@ -297,14 +298,48 @@ def test_check_finds_what_is_not_as_cluster_yaml_says(server: Server) -> None:
         server.kubectl("delete", "node", name)
 
 
-def checked(server: Server) -> tuple[int, list[dict[str, str]]]:
-    argv = [sys.executable, "-m", "pibake", "check", "--json", "--server", server.url]
+def checked(server: Server, *more: str) -> tuple[int, list[dict[str, str]]]:
+    argv = [sys.executable, "-m", "pibake", "check", "--json", "--server", server.url, *more]
     env = {**os.environ, "HOME": str(server.home)}
     done = subprocess.run(
         argv, cwd=server.home, env=env, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
+
+
+def test_check_knows_how_far_add_ons_are(server: Server) -> None:
+    pools = "addons:\n  metallb: {pools: [192.168.10.240-192.168.10.250]}\n"
+    (server.home / "addons.yaml").write_text(CLUSTER + pools)
+
+    def standing() -> dict[str, tuple[str, str]]:
+        _, findings = checked(server, "-c", "addons.yaml")
+        return {one["subject"]: (one["status"], one["detail"]) for one in findings if one["what"] == "add-on"}
+
+    before = standing()
+    assert before["metallb"][0] == before["helm-controller"][0] == "wrong"
+    assert "HelmChart/metallb" in before["metallb"][1]
+
+    # what its chart would bring, and the rest as the first server applies it: again, once the kinds are known
+    assert server.kubectl("apply", "-f", str(resources.path("addons", "crds"))).returncode == 0
+    first = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node1"}}
+    assert server.kubectl("create", "-f", "-", stdin=json.dumps(first)).returncode == 0
+    manifests = server.pibake("addons", "render", "-c", "addons.yaml")
+    apply = ("apply", "--server-side", "--force-conflicts", "-f", "-")
+    assert until(lambda: server.kubectl(*apply, stdin=manifests).returncode == 0)
+    assert standing() == {
+        "helm-controller": ("ok", "6 objects"),
+        "metallb": ("warning", "its chart is being installed"),
+    }
+    # as helm-controller says it
+    chart = json.loads(
+        server.kubectl("-n", "kube-system", "get", "helmchart", "metallb", "-o", "json").stdout
+    )
+    chart["status"] = {"conditions": [{"type": "Failed", "status": "True", "message": "no such chart"}]}
+    place = "/apis/helm.cattle.io/v1/namespaces/kube-system/helmcharts/metallb/status"
+    assert server.kubectl("replace", "--raw", place, "-f", "-", stdin=json.dumps(chart)).returncode == 0
+    assert standing()["metallb"] == ("wrong", "its chart is not installed: no such chart")
+    server.kubectl("delete", "node", "node1")
 
 
 def test_a_server_that_does_not_answer_is_an_error_of_another_kind(server: Server) -> None:

@@ -484,6 +484,21 @@ class TestReseed:
         with pytest.raises(PibakeError, match=r"pibake-seed.service, which the card has not"):
             desk.prepare(image)
 
+    def test_a_card_without_what_loads_the_rules_of_a_head_is_refused(
+        self, desk: Desk, image: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "unit").write_text("[Unit]\n")
+        units = ("pibake-seed.service", "pibake-install.service")
+        orders = "".join(f"write {tmp_path}/unit {unit}\n" for unit in units)
+        (tmp_path / "orders").write_text(f"cd etc/systemd/system\n{orders}")
+        part = f"{image}?offset={ext4.root_partition(image).start}"
+        tool("debugfs", "-w", "-f", tmp_path / "orders", part)
+        path = desk.folder / "cluster.yaml"
+        text = path.read_text().replace(", gateway: 192.168.1.1", "")
+        path.write_text(f"{text}head: {{node: node3, upstream: {{port: eth1}}}}\n")
+        with pytest.raises(PibakeError, match="no unit that loads its rules"):
+            desk.prepare(image)
+
     def test_a_damaged_table_of_clusters_is_said(self, desk: Desk, image: Path) -> None:
         desk.describe(address="192.168.1.23/24")
         volume = Volume(image, boot_partition(image).start)

@@ -16,6 +16,7 @@ from pibake.cli import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [*(ROOT / "docs").glob("*.md"), *(ROOT / "examples").rglob("*.md")]
 
 
 def pibake(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -37,7 +38,7 @@ def test_the_overview_names_every_command_as_its_help_describes_it(command: str)
 
 
 def test_every_pibake_command_in_the_documents_exists() -> None:
-    texts = [README, *(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))]
+    texts = [README, *(path.read_text("utf-8") for path in PAGES)]
     named = {
         match
         for text in texts
@@ -121,5 +122,6 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     run("init", "--yes")
     assert "node3" in run("plan")
     assert "debian-13" in run("base", "list")
+    assert "metallb" in run("addons", "list")
     assert (tmp_path / "site/pibake/_data/overlays/node/usr/local/lib/pibake/join").exists()
     assert list((tmp_path / "site/pibake/_data/images/debian").glob("*"))

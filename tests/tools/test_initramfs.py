@@ -18,6 +18,7 @@ KLIBC = Path("/usr/lib/klibc/bin")
 PLACED = (
     "pibake-report/report.py",
     "pibake-report/start",
+    "udev/rules.d/70-pibake-boot.rules",
     "systemd/system/pibake-report.service",
     "systemd/system/sysinit.target.d/pibake-report.conf",
 )

@@ -119,7 +119,7 @@ def serving(
 def node(secrets: identity.Secrets, port: int, **changes: Any) -> dict[str, Any]:
     part = "agent" if secrets.distribution == "k3s" else "worker"
     return {
-        "node": "a1", "address": HOST, "distribution": secrets.distribution, "part": part, "endpoint": [HOST, port],
+        "node": "a1", "member": "a1", "address": HOST, "distribution": secrets.distribution, "part": part, "endpoint": [HOST, port],
         "peers": [], "pin": secrets.ca_pin, "token_id": TOKEN_ID, **changes,
     }  # fmt: skip
 
@@ -311,3 +311,70 @@ def test_the_early_unit_leaves_why_it_failed_and_tries_again(join: ModuleType, t
     assert asked == ["v1.31.4"] * 2
     assert json.loads(seen[0]) == {"status": "failed", "detail": "not yet"}
     assert json.loads((tmp_path / "run/install.json").read_text()) == {"status": "ok", "detail": "done"}
+
+
+def test_the_first_server_starts_what_applies_add_ons_at_every_boot_before_it_is_ready(
+    join: ModuleType, tmp_path: Path
+) -> None:
+    ran: list[tuple[str, ...]] = []
+    join.UNITS, join.JOINED = (str(tmp_path),), str(tmp_path / "joined")  # type: ignore[attr-defined]
+
+    def run(*words: str) -> tuple[bool, str]:
+        ran.append(words)
+        return True, ""
+
+    join.run = run  # type: ignore[attr-defined]
+    join.join_kubeadm = lambda _: "a member already"  # type: ignore[attr-defined]
+    subject = {"distribution": "kubeadm", "pin": "sha256:1", "part": "init"}
+    assert join.join(subject) == "a member already"
+    assert ran == []
+    (tmp_path / "pibake-addons.service").touch()
+    for _ in range(2):
+        assert join.join(subject) == "a member already"
+    assert ran == [("systemctl", "start", "--no-block", "pibake-addons.service")] * 2
+    assert join.STAGES.index("join") < join.STAGES.index("ready")
+
+
+@pytest.fixture
+def machine(join: ModuleType, tmp_path: Path) -> tuple[ModuleType, Path]:
+    return join, tmp_path
+
+
+@pytest.mark.parametrize(
+    ("disks", "status", "raised", "said"),
+    [
+        ([("data", "ok", "")], 0, "", "data on /srv/data"),
+        ([("data", "ok", ""), ("more", "ok", "")], 0, "", "data on /srv/data, more on /srv/more"),
+        ([("data", "ok", ""), ("more", "failed", "/dev/sdb is not empty")], 1, "Fault", "data disk more: /dev/sdb is not empty"),
+        ([("data", "missing", "there is no /dev/sda")], 1, "NotYet", "data disk data: there is no /dev/sda"),
+        ([("data", "missing", "no a"), ("more", "failed", "no b")], 1, "Fault", "data disk data: no a; data disk more: no b"),
+        ([], 1, "Fault", "pibake-disks.service: it broke"),
+    ],
+)  # fmt: skip
+def test_the_install_stage_has_the_data_disks_made_and_says_how_they_are(
+    disks: list[tuple[str, str, str]], status: int, raised: str, said: str, machine: tuple[ModuleType, Path]
+) -> None:
+    join, tmp_path = machine
+    told = [{"label": n, "mount": f"/srv/{n}", "status": s, "detail": detail} for n, s, detail in disks]
+    state = tmp_path / "run/disks.json"
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text(
+        f"#!/bin/sh\n[ \"$*\" = 'start pibake-disks.service' ] || exit 9\nmkdir -p {state.parent}\n"
+        f"echo '{json.dumps({'disks': told})}' > {state}\necho it broke\nexit {status}\n"
+    )
+    systemctl.chmod(0o755)
+    (tmp_path / "disks.json").write_text("[]")
+    join.DISKS, join.DISKS_STATE, join.UNITS = str(tmp_path / "disks.json"), str(state), (str(tmp_path),)  # type: ignore[attr-defined]
+    join.ENVIRONMENT["PATH"] = f"{systemctl.parent}:{join.ENVIRONMENT['PATH']}"
+    join.cgroups = lambda: None  # type: ignore[attr-defined]
+    subject = {"distribution": "", "version": "", "note": lambda _: None}
+    with pytest.raises(join.Fault, match="built without the program that makes its data disks"):
+        join.install(subject)
+    (tmp_path / join.DISKS_UNIT).touch()
+    if not raised:
+        assert join.install(subject) == said
+        return
+    with pytest.raises(getattr(join, raised)) as caught:
+        join.install(subject)
+    assert str(caught.value) == said

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from tests.tools.nodes import NETWORKS, PSK, on_wifi
+from tests.tools.nodes import HEADS, NETWORKS, PSK, on_wifi
 
 from pibake import network
 from pibake.system import CloudInit, Network
@@ -121,9 +121,9 @@ def laid(node: NodePlan, style: Network, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=[*NETWORKS, *HEADS])
 def node(request: pytest.FixtureRequest, plain_node: NodePlan) -> NodePlan:
-    make: Callable[[NodePlan], NodePlan] = NETWORKS[request.param]
+    make: Callable[[NodePlan], NodePlan] = {**NETWORKS, **HEADS}[request.param]
     return make(plain_node)
 
 
@@ -216,6 +216,12 @@ def check_commands(said: str, node: NodePlan) -> None:
     for gateway in node.link.gateways:
         assert re.search(rf"ip (-6 )?route (add|replace) default via {gateway} ", said)
     assert "default" in said or not node.link.gateways
+    if node.head:
+        outer = node.head.upstream
+        assert bool(re.search(r"dhclient|dhcpcd|udhcpc", said)) == (outer.address is None)
+        if outer.address:
+            assert f" addr add {outer.address.with_netmask} " in said
+            assert f"route add default via {outer.gateway} dev {outer.name} " in said
 
 
 def test_ifup_would_run_these_commands(programs: Path, node: NodePlan, tmp_path: Path) -> None:
@@ -292,6 +298,15 @@ def test_network_manager_reads_its_profiles_without_a_warning(
         assert said["pibake-port"]["4"]["method"] == said["pibake-port"]["6"]["method"] == "disabled"
     if node.wifi:
         assert (own["ssid"], own["psk"]) == (node.wifi.ssid, PSK)
+    if node.head:
+        outer = node.head.upstream
+        out = said["pibake-outer"]
+        assert out["4"]["method"] == ("manual" if outer.address else "auto")
+        assert out["4"]["addresses"] == ([str(outer.address)] if outer.address else [])
+        assert (out["4"]["gateway"] or "") == str(outer.gateway or "")
+        assert out["4"]["dns"] == list(outer.nameservers)
+        assert out["6"]["method"] == "disabled"
+        assert out["ssid"] == (outer.wifi.ssid if outer.wifi else "")
 
 
 @pytest.mark.parametrize(

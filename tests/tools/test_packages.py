@@ -46,7 +46,7 @@ class Shop:
     folder: Path
 
     def payload(self, *packages: str, debs: tuple[Path, ...] = ()) -> Payload:
-        wanted = Recipe(lays=False, packages=packages, debs=debs, hooks=(), overlays=())
+        wanted = Recipe(lays=False, starts=False, packages=packages, debs=debs, hooks=(), overlays=())
         return recipe.obtain(wanted, self.base, DEBIAN, self.cache, Silent(), kubernetes=None)
 
     def names(self, *packages: str, debs: tuple[Path, ...] = ()) -> list[str]:

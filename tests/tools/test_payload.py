@@ -206,7 +206,6 @@ def test_a_bundle_goes_to_its_places(folder: Path, cache: Cache) -> None:
         "var/lib/pibake/images/pause.tar": 0o644,
         "var/lib/pibake/images/app.tar.gz": 0o644,
         "var/lib/pibake/images/third.tar.zst": 0o644,
-        "var/lib/pibake/manifests/flannel.yaml": 0o644,
     }
     assert [deb.path.name for deb in found.debs] == ["demo_1.0-1_arm64.deb"]
 

@@ -10,7 +10,8 @@ import pytest
 from tests.tools.wired import HASH
 
 from pibake import config
-from pibake.checkup import OK, UNKNOWN, WARNING, WRONG, Facts, Finding, judge
+from pibake.checkup import judge
+from pibake.checkup.values import OK, UNKNOWN, WARNING, WRONG, Facts, Finding, Installed
 from pibake.plan import Plan, plan
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ WELL = Facts(
     leases={"node1": NOW - timedelta(seconds=9), "node2": NOW},
     disks={"node1": (20_000_000_000, 30_000_000_000), "node2": (20_000_000_000, 30_000_000_000)},
     workloads=(),
+    addons={},
 )
 
 
@@ -159,3 +161,40 @@ def test_workloads_are_counted_by_their_kinds(decided: Plan) -> None:
 
 def test_the_api_servers_own_checks_that_fail_are_named(decided: Plan) -> None:
     assert of(decided, replace(WELL, troubles=("etcd",)), "API server", "etcd").status == WRONG
+
+
+@pytest.mark.parametrize(
+    ("there", "status", "detail"),
+    [
+        (Installed(3), OK, "3 objects"),
+        (Installed(3, waiting=("metallb",)), WARNING, "its chart is being installed"),
+        (
+            Installed(3, missing=("IPAddressPool/default",)),
+            WRONG,
+            "1 of 3 objects are not there: IPAddressPool/default",
+        ),
+        (
+            Installed(3, missing=("IPAddressPool/default",), failures={"metallb": "no such chart"}),
+            WRONG,
+            "its chart is not installed: no such chart",
+        ),
+    ],
+    ids=["there", "waits", "misses one", "failed"],
+)
+def test_an_add_on_is_well_once_its_objects_are_there_and_its_chart_is_installed(
+    decided: Plan, there: Installed, status: str, detail: str
+) -> None:
+    found = of(decided, replace(WELL, addons={"metallb": there}), "add-on", "metallb")
+    assert (found.status, found.detail) == (status, detail)
+    assert (found.remedy == "") == (status == OK)
+
+
+def test_nodes_that_go_by_their_full_names_are_looked_for_under_them(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(CLUSTER.replace("v1.31.4}", "v1.31.4, node_names: full}"))
+    full = plan(config.load(path, bases=["debian-13"]))
+    nodes = (node("node1.home.arpa", "192.168.10.11"), node("node2", "192.168.10.12"))
+    seen = {
+        one.subject: one.status for one in judge(full, {}, replace(WELL, nodes=nodes)) if one.what == "node"
+    }
+    assert seen == {"node1.home.arpa": OK, "node2.home.arpa": WRONG, "node2": WARNING}

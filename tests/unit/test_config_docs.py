@@ -11,23 +11,26 @@ import yaml
 
 from pibake import config
 from pibake.boards import BOARDS
-from pibake.config import check, model
+from pibake.config import check, model, problems
 
 PAGE = Path(__file__).parents[2] / "docs/cluster-yaml.md"
 EXAMPLE = re.compile(r"```yaml\n(.*?)```", re.DOTALL)
 BASES = ("debian-12", "debian-13", "ubuntu-24.04")
 
 
+MODELS = {kind.__name__: kind for _, kinds in check.OWNERS.values() for kind in kinds}
+
+
 def table(names: str) -> str:
     rows = ["| key | | what it is | example |", "|---|---|---|---|"]
     for name in names.split():
-        shared = model.Common.model_fields if name == "Node" else {}
-        fields = getattr(model, name).model_fields.items()
+        shared = model.Common.model_fields if name in {"Node", "NodeClass"} else {}
+        fields = model.keys(MODELS[name]).items()
         for key, field in sorted(fields, key=lambda item: not item[1].is_required()):
             if key in shared:
                 continue
             needed = "required" if field.is_required() else ""
-            example = f"`{check._flow(field.examples[0])}`" if field.examples else ""
+            example = f"`{problems.flow(field.examples[0])}`" if field.examples else ""
             rows.append(f"| `{key}` | {needed} | {field.description} | {example} |")
     return "\n".join(rows)
 
@@ -76,6 +79,16 @@ def test_the_example_loads(tmp_path: Path) -> None:
     assert config.load(path, bases=BASES).file.nodes[1].serial == "abcd1234"
 
 
+def test_the_example_of_classes_loads(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(
+        next(text for text in EXAMPLE.findall(PAGE.read_text("utf-8")) if "class: storage" in text)
+    )
+    node = config.load(path, bases=BASES).nodes[2]
+    assert node.labels == {"site": "attic", "disk": "ssd", "rack": "left"}
+    assert node.packages == ("smartmontools",)
+
+
 def test_the_complaint_shown_is_the_one_that_is_made() -> None:
     said = (PAGE.parents[1] / "tests/invalid/addresses.txt").read_text("utf-8").split("\n\n")[0]
     shown = PAGE.read_text("utf-8")
@@ -85,10 +98,11 @@ def test_the_complaint_shown_is_the_one_that_is_made() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "key"),
-    [(kind, key) for _, kinds in check.OWNERS.values() for kind in kinds for key in kind.model_fields],
+    [(kind, key) for _, kinds in check.OWNERS.values() for kind in kinds for key in model.keys(kind)],
 )
 def test_every_key_is_described(kind: Any, key: str) -> None:
-    field = kind.model_fields[key]
+    field = model.keys(kind)[key]
+    assert field.description
     assert field.description.endswith(".")
     assert field.examples or key in {"defaults", "kubernetes", "network", "users", "nodes"}
 

@@ -60,9 +60,12 @@ def test_every_mapping_refuses_unknown_keys() -> None:
     assert all(kind["additionalProperties"] is False for kind in schema["$defs"].values())
 
 
-def test_null_is_no_value_anywhere() -> None:
-    assert '"null"' not in json.dumps(config.json_schema())
-    assert ": null" not in json.dumps(config.json_schema())
+def test_null_is_no_value_anywhere_but_for_an_add_on_that_needs_no_options() -> None:
+    schema = config.json_schema()
+    assert ": null" not in json.dumps(schema)
+    for addon in schema["properties"]["addons"]["properties"].values():
+        assert addon.pop("type") == ("object" if "required" in addon else ["object", "null"])
+    assert '"null"' not in json.dumps(schema)
 
 
 def test_every_key_has_a_title_and_a_description() -> None:

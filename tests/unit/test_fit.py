@@ -11,7 +11,7 @@ from tests.unit.fitting import TODAY, member
 
 from pibake.boards import BOARDS
 from pibake.fit import Finding, Level, fit
-from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin, NodePlan, Part, Wifi
+from pibake.plan import Disk, K3sAgent, K3sServer, KubeadmInit, KubeadmJoin, NodePlan, Part, Wifi
 from pibake.secret import Secret
 from pibake.system import Kernel, Release, System
 
@@ -298,3 +298,12 @@ def test_every_finding_names_its_node_and_says_what_to_do(board: str, plain_node
             assert found
             assert all("node3" in finding.message for finding in found)
             assert all(finding.hint and not finding.hint.endswith(".") for finding in found)
+
+
+def test_data_disks_need_python_and_systemd(plain_node: NodePlan) -> None:
+    node = replace(plain_node, disks=(Disk("/dev/sda", "/srv/data", "ext4", "data", "lab/node3/data"),))
+    assert refusals(node) == []
+    assert refusals(node, replace(DEBIAN, python="")) == [
+        "node3 cannot have data disks with debian-13, which has no /usr/bin/python3: pibake-disks needs it"
+    ]
+    assert refusals(plain_node, replace(DEBIAN, python="")) == []

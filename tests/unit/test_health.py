@@ -100,6 +100,42 @@ def test_a_node_with_a_second_address_has_to_have_both() -> None:
     assert wrong(both, {**MANIFEST, "node": {**MANIFEST["node"], "address6": None}}) == {}
 
 
+def test_each_data_disk_has_to_be_mounted_in_its_place() -> None:
+    wanted = {"label": "data", "mount": "/srv/data", "filesystem": "ext4"}
+    manifest = {**MANIFEST, "node": {**MANIFEST["node"], "disks": [wanted]}}
+    told = {"label": "data", "mount": "/srv/data", "status": "ok", "detail": "ext4 on /dev/sda1, 4.0 GiB"}
+    there = {**told, "filesystem": "ext4", "source": "/dev/sda1", "bytes": 4 << 30}
+    assert wrong({**REPORT, "disks": [there]}, manifest) == {}
+    assert wrong({**REPORT, "disks": [{**there, "filesystem": "xfs"}]}, manifest) == {
+        "disk data": "expected ext4"
+    }
+    refused = {**told, "status": "failed", "detail": "/dev/sda is not empty"}
+    assert wrong({**REPORT, "disks": [refused]}, manifest) == {"disk data": "/dev/sda is not empty"}
+    assert list(wrong({**REPORT, "disks": [told]}, manifest)) == ["disk data"]
+    assert list(wrong({**REPORT, "disks": []}, manifest)) == ["disk data"]
+    assert list(wrong(REPORT, manifest)) == ["disk data"]
+
+
+def test_the_head_has_to_have_its_address_outside_and_what_dhcp_says_there_is_not_known() -> None:
+    fixed = {"address": "203.0.113.5/24", "gateway": "203.0.113.1", "nameservers": ["203.0.113.1"]}
+    outside = {"to": "default", "via": "203.0.113.1", "dev": "eth1"}
+    dns = {"servers": ["203.0.113.1"], "search": ["lab.example"]}
+
+    def judged(upstream: dict[str, Any], **report: Any) -> dict[str, str]:
+        own: dict[str, Any] = {"head": {"upstream": upstream}, "gateway": None, "nameservers": []}
+        return wrong({**REPORT, **report}, {**MANIFEST, "node": {**MANIFEST["node"], **own}})
+
+    both = {"eth0": ["10.0.0.3/24"], "eth1": ["203.0.113.5/24"]}
+    assert judged(fixed, addresses=both, routes=[outside], dns=dns) == {}
+    assert judged(fixed) == {
+        "address outside": "expected 203.0.113.5/24",
+        "default route": "expected 203.0.113.1",
+        "name servers": "expected 203.0.113.1",
+    }
+    by_dhcp: dict[str, Any] = {"address": "dhcp", "gateway": None, "nameservers": []}
+    assert judged(by_dhcp, routes=[], dns={"servers": [], "search": []}) == {}
+
+
 def test_a_node_whose_seed_is_files_is_judged_without_cloud_init() -> None:
     manifest = {**MANIFEST, "vehicle": "files"}
     report = {**REPORT, "cloud_init": None, "seed_id": "pibake-1"}

@@ -109,6 +109,52 @@ def test_rotating_changes_that_and_nothing_else(secrets: Secrets, what: str) -> 
         ]
 
 
+WITH_ADDONS = identity.issue(
+    Wanted(
+        "lab", "k3s", NODES, addons={"grafana": {"admin": 24, "viewer": 12}, "rancher": {"bootstrap": 20}}
+    ),
+    K3S,
+    NOW,
+)
+
+
+def test_passwords_of_add_ons_are_made_up_once_and_stay_when_the_add_on_is_left_out() -> None:
+    texts = {o: p.reveal() for o, p in WITH_ADDONS.addons["grafana"].items()}
+    assert {option: len(text) for option, text in texts.items()} == {"admin": 24, "viewer": 12}
+    assert len(set(texts.values())) == 2
+    assert identity.loads(identity.dumps(WITH_ADDONS), "it") == WITH_ADDONS
+    assert identity.loads(identity.dumps(K3S), "it").addons == {}
+    assert set(texts.values()) <= set(WITH_ADDONS.values())
+    more = Wanted("lab", "k3s", NODES, addons={"grafana": {"admin": 30, "editor": 16}})
+    later = identity.issue(more, WITH_ADDONS, NOW)
+    assert later.addons["grafana"].keys() == {"admin", "viewer", "editor"}
+    assert {o: p.reveal() for o, p in later.addons["grafana"].items() if o in texts} == texts
+    assert later.addons["rancher"] == WITH_ADDONS.addons["rancher"]
+    identity.check(later, NOW)
+
+
+def test_rotating_passwords_of_add_ons_changes_those_of_one_or_all_and_not_their_length() -> None:
+    one = identity.rotate(WITH_ADDONS, identity.ADDONS, NOW, addon="grafana")
+    assert one.addons["rancher"] == WITH_ADDONS.addons["rancher"]
+    assert replace(one, addons=WITH_ADDONS.addons) == WITH_ADDONS
+    assert not set(one.addons["grafana"].values()) & set(WITH_ADDONS.addons["grafana"].values())
+    assert [len(p.reveal()) for p in one.addons["grafana"].values()] == [24, 12]
+    every = identity.rotate(WITH_ADDONS, identity.ADDONS, NOW)
+    assert every.addons["rancher"] != WITH_ADDONS.addons["rancher"]
+    for secrets, addon in ((K3S, ""), (WITH_ADDONS, "metallb")):
+        with pytest.raises(PibakeError, match="no password was made up for"):
+            identity.rotate(secrets, identity.ADDONS, NOW, addon=addon)
+
+
+def test_a_password_that_somebody_shortened_is_found() -> None:
+    short = replace(WITH_ADDONS, addons={"grafana": {"admin": Secret("short")}})
+    with pytest.raises(
+        PibakeError, match="the password admin of the add-on grafana is shorter than 8"
+    ) as caught:
+        identity.check(short, NOW)
+    assert "short" not in str(caught.value).replace("shorter", "")
+
+
 def test_rotating_one_node_leaves_the_others() -> None:
     new = identity.rotate(K3S, "host-key", NOW, "node2")
     assert new.nodes["node1"] == K3S.nodes["node1"]

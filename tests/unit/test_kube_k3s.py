@@ -687,3 +687,11 @@ def test_secrets_that_are_printed_by_accident_show_no_value() -> None:
     shown = repr(issued()) + str(issued()) + repr(kube.Extras(Secret(DATASTORE), Secret(MIRRORS)))
     for text in [*all_secrets(issued()).values(), DATASTORE, MIRRORS]:
         assert not [needle for needle in needles(text) if needle.decode() in shown]
+
+
+def test_nodes_can_go_by_their_full_names_in_the_cluster(tmp_path: Path) -> None:
+    full = CLUSTER.replace("distribution: k3s", "distribution: k3s\n  node_names: full")
+    for name, card in cards(tmp_path, full).items():
+        assert card.config["node-name"] == f"{name}.lab.example"
+        told = json.loads(card.public["etc/pibake/node.json"][0])
+        assert (told["node"], told["member"]) == (name, f"{name}.lab.example")

@@ -337,6 +337,12 @@ def test_without_labels_and_vip_the_first_server_is_the_endpoint(tmp_path: Path)
     assert not [name for name, card in made.items() if VIP in card.public]
 
 
+def test_nodes_can_go_by_their_full_names_in_the_cluster(tmp_path: Path) -> None:
+    text = CLUSTER.replace("distribution: kubeadm", "distribution: kubeadm\n  node_names: full")
+    found = cards(tmp_path, "v1.31.0", text)["s1"].documents("init.yaml")
+    assert found["InitConfiguration"]["nodeRegistration"]["name"] == "s1.lab.example"
+
+
 def test_an_ipv6_endpoint_stands_in_brackets(tmp_path: Path) -> None:
     text = CLUSTER.replace("192.168.77.0/24", "fd00:77::/64").replace("192.168.77.", "fd00:77::")
     text = text.replace("10.52.0.0/16", "fd00:52::/56").replace("10.53.0.0/16", "fd00:53::/112")

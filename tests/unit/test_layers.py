@@ -13,12 +13,12 @@ from pibake import resources
 PACKAGE = Path(resources.__file__).parent
 LAYERS = (
     ("errors", "secret"),
-    ("log", "run", "resources", "template", "tree", "progress", "fsys"),
-    ("config", "catalog", "proof", "space", "lock", "system", "boards"),
+    ("log", "run", "resources", "template", "kubeyaml", "tree", "progress", "fsys"),
+    ("config", "catalog", "offers", "proof", "space", "lock", "system", "boards"),
     ("plan",),
     ("seed", "health", "identity", "kube", "network", "fit", "imported", "netboot"),
     ("accel", "share", "keys", "sparse", "decoders", "decompress", "signature", "web", "webindex", "fetch", "firstuse", "cache", "image", "vendor", "ingest",
-     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "recipe", "uses", "age", "vault", "live", "checkup", "crew", "flash", "card", "probe", "rack"),
+     "bases", "inventory", "vm", "doctor", "arch", "release", "bundle", "apt", "payload", "hooks", "pins", "charts", "containers", "delivery", "recipe", "uses", "age", "vault", "live", "checkup", "crew", "flash", "card", "probe", "rack"),
     ("ground", "nodes", "build", "unpack", "reseed", "serve"),
     ("cli", "__main__"),
 )  # fmt: skip

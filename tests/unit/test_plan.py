@@ -11,7 +11,7 @@ import pytest
 
 from pibake import config
 from pibake.errors import PibakeError
-from pibake.plan import BaseRef, Host, Overlay, Plan, Wifi, plan
+from pibake.plan import BaseRef, Host, Overlay, Plan, Wifi, Wire, plan
 from pibake.secret import Secret
 
 if TYPE_CHECKING:
@@ -55,6 +55,38 @@ users: [{{name: ops, ssh_keys: ["{KEY}"]}}]
 nodes:
   - {{hostname: node3, address: 192.168.10.13, address6: "fd00:10::13"}}
   - {{hostname: node4, address: 192.168.10.14, link: ethernet}}
+"""
+
+CLASSES = f"""\
+cluster: lab
+kubernetes: {{distribution: k3s, version: v1.31.4+k3s1}}
+network: {{subnet: 192.168.10.0/24, gateway: 192.168.10.1}}
+users: [{{name: ops, ssh_keys: ["{KEY}"]}}]
+defaults:
+  board: pi4
+  role: server
+  labels: {{site: attic, disk: hdd}}
+  packages: [nftables]
+  root: nbd
+  disks: [{{device: /dev/sdz, mount: /srv/spare}}]
+classes:
+  storage:
+    role: agent
+    board: pi5
+    labels: {{disk: ssd, tier: one}}
+    taints: ["storage=yes:NoSchedule"]
+    packages: [smartmontools]
+    root: nfs
+    state: ram
+    overlays: [motd]
+    disks:
+      - {{device: /dev/sda, mount: /var/lib/longhorn}}
+      - {{device: /dev/sdb, mount: /srv/more, filesystem: xfs, label: second}}
+  unused: {{role: agent}}
+nodes:
+  - {{hostname: node1, address: 192.168.10.11}}
+  - {{hostname: node2, address: 192.168.10.12, class: storage}}
+  - {{hostname: node3, address: 192.168.10.13, class: storage, labels: {{tier: two}}, taints: [], disks: [], packages: [], timezone: Europe/Berlin}}
 """
 
 
@@ -218,3 +250,46 @@ def test_a_thousand_nodes_are_planned_within_the_budget(tmp_path: Path) -> None:
     started = time.process_time()
     assert len(planned(tmp_path, text).nodes) == 1000
     assert time.process_time() - started < 0.8
+
+
+def test_a_class_stands_between_the_defaults_and_a_node(tmp_path: Path) -> None:
+    first, second, third = planned(tmp_path, CLASSES).nodes
+    assert (first.node_class, second.node_class) == ("", "storage")
+    assert [node.role for node in (first, second, third)] == ["server", "agent", "agent"]
+    assert [node.board for node in (first, second)] == ["pi4", "pi5"]
+    assert dict(first.labels) == {"site": "attic", "disk": "hdd"}
+    assert dict(second.labels) == {"site": "attic", "disk": "ssd", "tier": "one"}
+    assert dict(third.labels) == {"site": "attic", "disk": "ssd", "tier": "two"}
+    assert second.member
+    assert third.member
+    assert (second.member.taints, third.member.taints) == (("storage=yes:NoSchedule",), ())
+    assert [node.wire for node in (first, second)] == [Wire("nbd"), Wire("nfs", "ram")]
+    assert [overlay.name for overlay in second.overlays] == ["motd"]
+    assert second.member.kubernetes.servers[0].hostname == "node1"
+
+
+def test_lists_of_a_class_take_the_place_of_the_defaults(tmp_path: Path) -> None:
+    first, second, third = planned(tmp_path, CLASSES).nodes
+    assert first.packages == ("nftables",)
+    assert second.packages == ("smartmontools", "xfsprogs")
+    assert third.packages == ()
+    assert [disk.label for disk in first.disks] == ["spare"]
+    assert [(disk.label, disk.filesystem) for disk in second.disks] == [
+        ("longhorn", "ext4"),
+        ("second", "xfs"),
+    ]
+    assert third.disks == ()
+
+
+def test_a_disk_has_the_same_identity_for_the_same_node_and_another_for_any_other(tmp_path: Path) -> None:
+    first = planned(tmp_path, CLASSES).nodes[1].disks[0]
+    again = planned(tmp_path, CLASSES.replace("/dev/sda", "/dev/nvme0n1")).nodes[1].disks[0]
+    other = planned(tmp_path, CLASSES.replace("hostname: node2", "hostname: node9")).nodes[1].disks[0]
+    assert (first.partition, first.table) == (again.partition, again.table)
+    assert len({first.partition, first.table, other.partition, other.table}) == 4
+
+
+def test_the_plan_prints_classes_and_disks(tmp_path: Path) -> None:
+    shown = planned(tmp_path, CLASSES).to_json()["nodes"]
+    assert [node["class"] for node in shown] == [None, "storage", "storage"]
+    assert shown[1]["disks"][0]["mount"] == "/var/lib/longhorn"

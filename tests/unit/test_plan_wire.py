@@ -7,7 +7,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.tools.nodes import linked, on_wifi
+from tests.tools.nodes import heading, linked, on_wifi
 
 from pibake.boards import BOARDS
 from pibake.plan.wire import mac, obstacle, unknown
@@ -33,6 +33,7 @@ def test_a_board_without_ethernet_cannot(plain_node: NodePlan, board: str) -> No
 def test_each_obstacle_has_its_reason(plain_node: NodePlan) -> None:
     known = linked(plain_node, mac=MAC)
     assert "Wi-Fi" in obstacle(on_wifi(known))
+    assert "the head" in obstacle(heading(known, mac=MAC))
     assert "VLAN" in obstacle(linked(known, vlan=10))
     assert "IPv6" in obstacle(linked(known, address=ipaddress.ip_interface("fd00::13/64")))
     assert "neither its `mac` nor its `serial`" in obstacle(plain_node)

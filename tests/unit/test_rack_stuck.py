@@ -57,6 +57,7 @@ BOOTS: tuple[tuple[str, str, dict[str, Any], Sequence[Moment], str], ...] = (
     ("clock", "for 2 min", {}, cloud("clock", 121, status=WAIT, detail="it is 1970"), "1970"),
     ("endpoint", "another CA", {}, cloud("endpoint", **{**MENDED, "detail": "certificate of another CA"}), "another CA"),
     ("endpoint", "for 10 min", {}, cloud("endpoint", 601, status=WAIT, detail="nothing answers"), "nothing answers"),
+    ("install", "data disk", {}, cloud("install", **{**MENDED, "detail": "data disk data: /dev/sda is not empty"}), "/dev/sda is not empty"),
     ("install", "15 min", {}, cloud("install", **MENDED), "it is broken"),
     ("join", "past its time", {}, cloud("join", **{**MENDED, "detail": "the bootstrap token x is unknown"}), "bootstrap token"),
     ("join", "refused", {}, cloud("join", **MENDED), "it is broken"),

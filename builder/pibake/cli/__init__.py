@@ -29,6 +29,7 @@ COMMANDS = {
         "Make a cluster.yaml of user-data of HypriotOS or Imager.",
     ),
     "plan": ("pibake.cli.config", "Show what a build would do, and do nothing."),
+    "addons": ("pibake.cli.addons", "List add-ons, explain one, and show what they come to."),
     "schema": ("pibake.cli.config", "Print the JSON Schema of cluster.yaml, for editors."),
     "build": ("pibake.cli.build", "Bake flash-ready card images."),
     "compose": ("pibake.cli.compose", "Make the images of delta files."),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pibake.cache import Cache
+from pibake.cli.common import Known
 from pibake.errors import ImageError, PibakeError, VerificationError
 from pibake.progress import size
 
@@ -27,21 +28,13 @@ if TYPE_CHECKING:
 DAY = 86400
 
 
-class _Known(click.ParamType[str]):
-    """A name of the catalogue; completed in shells."""
+def _names() -> Sequence[str]:
+    from pibake import catalog
 
-    name = "name"
+    return catalog.names()
 
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002 - click's signature
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[click.shell_completion.CompletionItem]:
-        """Return the names that go on like what is typed."""
-        from pibake import catalog
 
-        return [click.shell_completion.CompletionItem(n) for n in catalog.names() if n.startswith(incomplete)]
+KNOWN = Known(_names)
 
 
 @click.group(epilog="Example: pibake base list && pibake base pull debian-13")
@@ -69,7 +62,7 @@ def list_(*, as_json: bool) -> None:
 
 
 @base.command(epilog="Example: pibake base pull ubuntu-24.04 --refresh")
-@click.argument("names", type=_Known(), nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", type=KNOWN, nargs=-1, required=True, metavar="NAME...")
 @click.option("--refresh", is_flag=True, help="Look for a newer release even if one is in the cache.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list, for scripts.")
 @click.pass_obj
@@ -88,7 +81,7 @@ def pull(progress: Progress, *, names: Sequence[str], refresh: bool, as_json: bo
 
 
 @base.command(epilog="Example: pibake base build debian-13 --force")
-@click.argument("name", type=_Known())
+@click.argument("name", type=KNOWN)
 @click.option(
     "--force", is_flag=True, help="Assemble it anew, with today's packages, even if the cache has it."
 )
@@ -109,7 +102,7 @@ def build(progress: Progress, *, name: str, force: bool, as_json: bool) -> None:
 @base.command(
     epilog="Example: pibake base inspect debian-13; pibake base inspect ./raspios.img --json | jq .cmdlines"
 )
-@click.argument("name", type=_Known(), metavar="NAME|FILE")
+@click.argument("name", type=KNOWN, metavar="NAME|FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, for scripts.")
 @click.pass_obj
 def inspect(progress: Progress, *, name: str, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from pibake.cli.common import age_option, config_option, opened, server_option, 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pibake.checkup import Finding
+    from pibake.checkup.values import Finding
 
 WRONG_STATUS = 5
 
@@ -45,7 +45,7 @@ def check(
     secrets = place.vault.existing()
     url = place.url(server)
     with live.connected(secrets, url) as cluster:
-        facts = checkup.observe(cluster, url)
+        facts = checkup.observe(cluster, url, place.plan)
     findings = checkup.judge(place.plan, identity.summary.ends(secrets), facts)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))

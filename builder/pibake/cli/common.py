@@ -15,7 +15,7 @@ import click
 from pibake.errors import PibakeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pibake.plan import Plan
     from pibake.vault import Vault
@@ -35,6 +35,25 @@ age_option = click.option(
 server_option = click.option(
     "--server", metavar="URL", help="The API server  [default: the endpoint in cluster.yaml]"
 )
+
+
+class Known(click.ParamType[str]):
+    """A name of a catalogue; completed in shells. `names` is called when somebody presses the key for that."""
+
+    name = "name"
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self.names = names
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[click.shell_completion.CompletionItem]:
+        """Return the names that go on like what is typed."""
+        known = self.names()
+        return [click.shell_completion.CompletionItem(name) for name in known if name.startswith(incomplete)]
 
 
 class Duration(click.ParamType[timedelta]):

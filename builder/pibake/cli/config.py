@@ -12,11 +12,12 @@ import click
 from pibake import config as configuration
 from pibake.errors import PibakeError
 from pibake.plan import part_name
+from pibake.plan.addons import bundled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pibake.plan import NodePlan, Plan
+    from pibake.plan import Addon, Head, NodePlan, Plan
 
 
 @click.command(
@@ -70,12 +71,20 @@ def plan(*, config: Path | None, hostnames: tuple[str, ...], as_json: bool) -> N
 
     decided = decide(configuration.load(locate(config), bases=catalog.names()))
     templates.check(decided.nodes)
+    doubts = [addon.warning for addon in decided.addons if addon.warning]
+    if decided.addons:
+        from pibake.kube import addons, review
+
+        doubts += review.check(decided, addons.render(decided))
     if hostnames:
         decided = replace(decided, nodes=tuple(dict.fromkeys(map(decided.node, hostnames))))
     if as_json:
         click.echo(json.dumps(decided.to_json(), indent=2, ensure_ascii=False))
     else:
         _show(decided)
+        _show_downloads(decided)
+    for doubt in doubts:
+        click.echo(f"{click.style('warning:', fg='yellow')} {doubt}", err=True)
 
 
 @click.command(
@@ -102,15 +111,21 @@ def locate(config: Path | None) -> Path:
 
 def _show(decided: Plan) -> None:
     """Print the network, the users and a table of nodes."""
-    link, users = decided.nodes[0].link, decided.nodes[0].users
+    link, users = decided.link, decided.nodes[0].users
     gateway = f"gateway {link.gateway}" if link.gateway else "no gateway"
     tagged = f", VLAN {link.vlan}" if link.vlan else ""
     click.echo(f"cluster {decided.cluster}, domain {decided.domain}")
     click.echo(
         f"network {link.address.network}, {gateway}, dns {', '.join(link.nameservers) or 'none'}{tagged}"
     )
+    for node in decided.nodes:
+        if node.head:
+            click.echo(_head(node.hostname, node.head))
     if shared := decided.kubernetes:
         click.echo(f"kubernetes {shared.distribution} {shared.version}, API server {shared.url}")
+    for addon in decided.addons:
+        own = shared and bundled(addon, shared.distribution, shared.disable)
+        click.echo(f"add-on {addon.name}{' that k3s brings' if own else _source(addon)}")
     for user in users:
         click.echo(f"user {user.name}: {_login(user.ssh_keys, locked=not user.password_hash)}")
     click.echo()
@@ -130,6 +145,43 @@ def _show(decided: Plan) -> None:
     )
 
 
+def _show_downloads(decided: Plan) -> None:
+    """Print what a build would still have to download for add-ons."""
+    from pibake import delivery
+    from pibake.cache import Cache
+    from pibake.progress import Silent
+
+    addons = delivery.of(decided, Cache(), Silent())
+    missing = list(addons.missing()) if addons else []
+    if missing:
+        click.echo(f"\nto download for add-ons: {len(missing)}")
+    for line in missing:
+        click.echo(f"  {line}")
+
+
+def _source(addon: Addon) -> str:
+    """Return what an add-on is made from, in a few words."""
+    chart, remote = addon.chart, addon.remote
+    if chart:
+        return f": {chart.file}" if chart.file else f" {chart.version}: {chart.repo.rstrip('/')}/{chart.name}"
+    if addon.kustomization:
+        return f": {addon.kustomization}"
+    if addon.manifests:
+        return f": {', '.join(map(str, addon.manifests))}"
+    return f" {remote.version}: {remote.url}" if remote else ""
+
+
+def _head(hostname: str, head: Head) -> str:
+    """Return what the head does, on a line."""
+    up = head.upstream
+    where = f"by Wi-Fi {up.wifi.ssid}" if up.wifi else f"by {up.mac or up.name}"
+    forwards = [f"{one.port}/{one.protocol} to {one.address}:{one.to}" for one in head.forward]
+    return (
+        f"head {hostname}, out {where} ({up.address or 'dhcp'}), guests {'-'.join(map(str, head.pool or ())) or 'none'}, "
+        f"open {', '.join(map(str, head.open)) or 'nothing'}" + "".join(f", {text}" for text in forwards)
+    )
+
+
 def _row(node: NodePlan) -> dict[str, str]:
     """Return what the table says of a node; columns that are empty in every row are left out."""
     return {
@@ -137,6 +189,7 @@ def _row(node: NodePlan) -> dict[str, str]:
         "address": str(node.link.address),
         "address6": str(node.link.address6 or ""),
         "link": "wifi" if node.wifi else "",
+        "class": node.node_class,
         "role": part_name(node.member.part) if node.member else node.role,
         "board": node.board,
         "serial": node.serial,
@@ -145,6 +198,7 @@ def _row(node: NodePlan) -> dict[str, str]:
         "overlays": ", ".join(overlay.name for overlay in node.overlays),
         "packages": ", ".join([*node.packages, *(deb.name for deb in node.debs)]),
         "hooks": ", ".join(hook.name for hook in node.hooks),
+        "disks": ", ".join(f"{disk.device} on {disk.mount} ({disk.filesystem})" for disk in node.disks),
         "labels": ", ".join(f"{key}={text}" for key, text in node.labels.items()),
         "taints": ", ".join(node.member.taints) if node.member else "",
     }

@@ -59,7 +59,7 @@ def forget(
     distribution = secrets.distribution if secrets else ""
     # The cluster first: should it not answer, everything needed to try again is still here.
     if apply:
-        _apply(place, secrets, server, hostname, drain=not no_drain)
+        _apply(place, secrets, server, _member(place, hostname), drain=not no_drain)
     role = secrets.nodes[hostname].role if secrets and hostname in secrets.nodes else ""
     removed = [f"its secrets in {place.vault.folder}"] if place.vault.forget(hostname) else []
     for path in _artefacts(Path(out), hostname):
@@ -72,14 +72,14 @@ def forget(
     _remaining(place, hostname, distribution, role, applied=apply)
 
 
-def _apply(place: Opened, secrets: Secrets | None, server: str | None, hostname: str, *, drain: bool) -> None:
+def _apply(place: Opened, secrets: Secrets | None, server: str | None, member: str, *, drain: bool) -> None:
     from pibake import live
 
     if secrets is None:
         raise PibakeError(f"{place.vault.folder} holds no secrets to reach the cluster with")
     try:
         with live.connected(secrets, place.url(server)) as cluster:
-            for line in cluster.remove(hostname, drain=drain):
+            for line in cluster.remove(member, drain=drain):
                 click.echo(line)
     except CommandFailed as error:
         error.hint = "nothing was removed here; try again, with --no-drain if the board is dead"
@@ -92,7 +92,7 @@ def _remaining(place: Opened, hostname: str, distribution: str, role: str, *, ap
 
     if distribution and not applied:
         click.echo("\nto take it out of the running cluster (or give --apply):")
-        for line in live.commands(hostname, distribution):
+        for line in live.commands(_member(place, hostname), distribution):
             click.echo(f"  {line}")
     if role == "server" and distribution:
         click.echo(f"\n{hostname} was a server: its card holds the cluster's CA keys until it is erased")
@@ -104,11 +104,19 @@ def _remaining(place: Opened, hostname: str, distribution: str, role: str, *, ap
         )
 
 
+def _member(place: Opened, hostname: str) -> str:
+    """Return what a node is called in the cluster; it may be gone from cluster.yaml already."""
+    kubernetes, domain = place.plan.kubernetes, place.plan.domain
+    full = kubernetes is not None and kubernetes.node_names == "full"
+    return f"{hostname}.{domain}" if full else hostname
+
+
 def _hostname(place: Opened, name: str) -> str:
     """Return a node's short name; it may be gone from cluster.yaml already."""
     for node in place.plan.nodes:
         if name.lower() in {node.hostname, node.fqdn}:
             return node.hostname
+    name = name.lower().removesuffix(f".{place.plan.domain}")
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
         place.plan.node(name)  # raises, with the nodes there are
     return name

@@ -30,6 +30,18 @@ def apply(old: Secrets, new: Secrets, url: str, ttl: timedelta | None) -> None:
         cluster.replace_token(old, ttl)
 
 
+def apply_addons(plan: Plan, new: Secrets, url: str) -> None:
+    """Put the add-ons' Secrets into the running cluster."""
+    from pibake import live, nodes
+
+    manifest = nodes.addon_secrets(plan, new)
+    with (
+        about("the new passwords are kept here, but the cluster does not know them yet"),
+        live.connected(new, url) as cluster,
+    ):
+        cluster.apply_secrets(manifest.objects if manifest else ())
+
+
 def consequences(new: Secrets, what: str, node: str, *, applied: bool) -> list[str]:
     """Return what a rotation leaves a person to do."""
     servers = ", ".join(name for name, own in new.nodes.items() if own.role == "server")
@@ -48,6 +60,18 @@ def consequences(new: Secrets, what: str, node: str, *, applied: bool) -> list[s
                 else ["the running cluster takes it after: pibake secrets rotate tokens --apply"]
             )
             return [*told, f"nodes that have joined stay; before a card is used again, {rebuild}"]
+        case "addons":
+            told = (
+                []
+                if applied
+                else ["the running cluster takes them after: pibake secrets rotate addons --apply"]
+            )
+            first = next(name for name, own in new.nodes.items() if own.role == "server")
+            return [
+                *told,
+                "what reads its password only when it starts has to be started again: kubectl rollout restart",
+                f"before {first} starts again, its card needs the new ones, too: pibake reseed (or build it again)",
+            ]
         case "host-key":
             return [rebuild, "until then `pibake ssh` refuses them, for they show the old key"]
         case "node-password":

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pibake.identity.summary import Row
 
-ROTATIONS = ("tokens", "host-key", "node-password", "authorities", "service-account")
+ROTATIONS = ("tokens", "host-key", "node-password", "authorities", "service-account", "addons")
 
 
 @click.group(epilog="Example: pibake secrets issue && pibake secrets list")
@@ -88,14 +88,17 @@ def list_(*, config: Path | None, age_identity: Path | None, as_json: bool) -> N
     epilog="""\b
 Examples:
   pibake secrets rotate tokens --apply
-  pibake secrets rotate host-key --node node3"""
+  pibake secrets rotate host-key --node node3
+  pibake secrets rotate addons --addon kube-prometheus-stack --apply"""
 )
 @config_option
 @age_option
 @server_option
 @click.argument("what", type=click.Choice(ROTATIONS))
 @click.option("--node", default="", metavar="NAME", help="With host-key or node-password: only this node's.")
-@click.option("--apply", is_flag=True, help="With tokens of kubeadm: tell the running cluster, with kubectl.")
+@click.option("--addon", default="", metavar="NAME", help="With addons: only this one's passwords.")
+@click.option("--apply", is_flag=True,
+              help="With tokens of kubeadm, and with addons: tell the running cluster, with kubectl.")  # fmt: skip
 @click.option("--ttl", type=Duration(), metavar="TIME",
               help="With --apply: how long nodes can join  [default: token_ttl, or 24h]")  # fmt: skip
 def rotate(
@@ -105,6 +108,7 @@ def rotate(
     server: str | None,
     what: str,
     node: str,
+    addon: str,
     apply: bool,
     ttl: timedelta | None,
 ) -> None:
@@ -113,21 +117,49 @@ def rotate(
 
     place = opened(config, age_identity)
     old = place.vault.existing(sound=False)
-    if apply and (what != "tokens" or old.distribution != "kubeadm"):
+    if apply and what != "addons" and (what != "tokens" or old.distribution != "kubeadm"):
         raise PibakeError(
-            f"--apply is for kubeadm's tokens; {what} cannot be changed from here",
+            f"--apply is for kubeadm's tokens and for addons; {what} cannot be changed from here",
             "on a k3s server: k3s token rotate" if old.distribution == "k3s" and what == "tokens" else "",
         )
     lasting = rotating.planned_ttl(place.plan) if ttl is None else ttl
     url = place.url(server) if apply else ""
     hostname = place.plan.node(node).hostname if node else ""
-    new = place.vault.rotate(what, hostname)
-    if apply:
+    new = place.vault.rotate(what, hostname, addon)
+    if apply and what == "addons":
+        rotating.apply_addons(place.plan, new, url)
+        click.echo("the cluster has the new passwords")
+    elif apply:
         rotating.apply(old, new, url, lasting or None)
         click.echo("the cluster takes the new token, and the old one no more")
-    click.echo(f"{place.vault.folder}: {what} {f'of {hostname} ' if hostname else ''}made anew")
+    whose = f"of {hostname or addon} " if hostname or addon else ""
+    click.echo(f"{place.vault.folder}: {what} {whose}made anew")
     for line in rotating.consequences(new, what, hostname, applied=apply):
         click.echo(line)
+
+
+@secrets.command(epilog="Example: pibake secrets show addon/kube-prometheus-stack/admin_password")
+@config_option
+@age_option
+@click.argument("name", metavar="addon/ADDON/OPTION")
+def show(*, config: Path | None, age_identity: Path | None, name: str) -> None:
+    """Print a password that was made up for an add-on, for you to log in with.
+
+    `pibake secrets list` names them; what else there is, no person has to type: `pibake secrets export` writes it to files.
+    """
+    import difflib
+
+    vault = opened(config, age_identity).vault
+    found = {
+        f"addon/{addon}/{option}": password
+        for addon, options in vault.existing(sound=False).addons.items()
+        for option, password in options.items()
+    }
+    if name not in found:
+        close = difflib.get_close_matches(name, found, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(found) or 'none'}"
+        raise PibakeError(f"no password called {name} was made up", hint)
+    click.echo(found[name].reveal())
 
 
 @secrets.command(

@@ -6,6 +6,7 @@ for the files it names (`files`); what any of them finds is a `Problem`, and all
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,8 @@ from pibake.errors import ConfigError, PibakeError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from pibake.config.model import ClusterFile
+    from pibake.config.addon import Addon
+    from pibake.config.model import ClusterFile, Node
     from pibake.config.overlays import Item
     from pibake.config.problems import Problem
 
@@ -39,6 +41,7 @@ class Cluster:
         images: other file or folder, as written -> its absolute path.
         debs: path of packages, as written -> the .deb files it stands for.
         hooks: hook -> its program.
+        addons: what runs in the cluster when it comes up, in the order in which it is written.
     """
 
     file: ClusterFile
@@ -50,6 +53,14 @@ class Cluster:
     images: Mapping[str, Path]
     debs: Mapping[str, tuple[Path, ...]]
     hooks: Mapping[str, Path]
+    addons: tuple[Addon, ...] = ()
+
+    @functools.cached_property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes, each with what its class and `defaults` say where it says nothing itself."""
+        from pibake.config import layers  # noqa: PLC0415 - as in `load`
+
+        return layers.resolved(self.file)
 
 
 def find(start: Path) -> Path | None:
@@ -68,7 +79,7 @@ def load(path: Path, *, bases: Collection[str]) -> Cluster:
     Raises:
         ConfigError: with every problem of the file, in the order of their places.
     """
-    from pibake.config import marks, problems  # noqa: PLC0415 - a tenth of a second that `--help` should not pay
+    from pibake.config import addons, marks, problems  # noqa: PLC0415 - a tenth of a second that `--help` should not pay
 
     try:
         raw = path.read_bytes()
@@ -77,6 +88,8 @@ def load(path: Path, *, bases: Collection[str]) -> Cluster:
             f"cannot read {path}: {error.strerror}", "`pibake init` writes one to start from"
         ) from None
     document = marks.parse(raw, problems.display(path))
+    named = map(document.span, addons.secret_places(document.data))
+    document.secrets += [span for span in named if span not in document.secrets]
     return _checked(document.data, bases, path, document.problems, document.render)
 
 
@@ -126,7 +139,19 @@ def _checked(
     render: Callable[[Iterable[Problem]], list[str]],
 ) -> Cluster:
     """Put values through every check; return the cluster, or raise with what was found before and here."""
-    from pibake.config import check, files, rules, rules_kubernetes, rules_network, rules_wire  # noqa: PLC0415 - as in `load`
+    from pibake.config import (  # noqa: PLC0415 - as in `load`
+        addons,
+        check,
+        files,
+        rules,
+        rules_addons,
+        rules_disks,
+        rules_head,
+        rules_kubernetes,
+        rules_network,
+        rules_pools,
+        rules_wire,
+    )
 
     folder = source.parent if source else Path.cwd()
     named = files.Files(folder.absolute())
@@ -136,8 +161,13 @@ def _checked(
         *rules_network.check(data),
         *rules_kubernetes.check(data),
         *rules_wire.check(data),
+        *rules_addons.check(data),
+        *rules_pools.check(data),
+        *rules_disks.check(data),
+        *rules_head.check(data),
     ]
-    problems = [*found, *shape, *between, *named.find(data)]
+    chosen = addons.read(data, named)
+    problems = [*found, *shape, *between, *named.find(data), *chosen.problems]
     if typed is None or problems or named.elsewhere:
         raise ConfigError([*render(problems), *named.elsewhere])
     return Cluster(
@@ -150,4 +180,5 @@ def _checked(
         images=MappingProxyType(named.images),
         debs=MappingProxyType(named.debs),
         hooks=MappingProxyType(named.hooks),
+        addons=tuple(chosen.found),
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from pibake.config import accounts, leaves, model, radio
-from pibake.config.problems import Loc, Problem, listing, nearest
+from pibake.config import accounts, leaves, model, model_addons, model_head, model_kubernetes, radio, shapes
+from pibake.config.problems import Loc, Problem, flow, listing, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,15 +17,25 @@ OWNERS: dict[str, tuple[str, tuple[type[BaseModel], ...]]] = {
     "": ("a cluster.yaml", (model.ClusterFile,)),
     "network": ("`network`", (model.Network,)),
     "network.ipv6": ("`ipv6`", (model.Ipv6,)),
-    "network.wifi": ("`wifi`", (model.Wifi,)),
+    "network.wifi": ("`wifi`", (shapes.Wifi,)),
     "netboot": ("`netboot`", (model.Netboot,)),
-    "kubernetes": ("`kubernetes`", (model.Kubernetes,)),
+    "head": ("`head`", (model_head.Head,)),
+    "head.upstream": ("`upstream`", (model_head.Upstream,)),
+    "head.upstream.wifi": ("`wifi`", (shapes.Wifi,)),
+    "kubernetes": ("`kubernetes`", (model_kubernetes.Kubernetes,)),
     "defaults": ("`defaults`", (model.Defaults,)),
     "users.*": ("a user", (model.User,)),
     "nodes.*": ("a node", (model.Node,)),
     "users.*.ssh_keys.*": ("an SSH key", (model.KeyFile, model.KeyAt)),
+    "classes.*": ("a class", (model.NodeClass,)),
+    "defaults.disks.*": ("a disk", (model.DataDisk,)),
+    "classes.*.disks.*": ("a disk", (model.DataDisk,)),
+    "nodes.*.disks.*": ("a disk", (model.DataDisk,)),
+    "classes.*.base": ("a base", (model.FileBase, model.UrlBase)),
     "defaults.base": ("a base", (model.FileBase, model.UrlBase)),
     "nodes.*.base": ("a base", (model.FileBase, model.UrlBase)),
+    "addons.*": ("an add-on of your own", (model_addons.OwnAddon,)),
+    "addons.*.chart": ("a chart", (model_addons.RepoChart, model_addons.FileChart)),
 }
 """Place of a mapping -> what to call it, and the models it may be."""
 
@@ -38,17 +48,22 @@ SYNONYMS = {
     "passwd": "password_hash", "hashed_passwd": "password_hash", "username": "name", "hosts": "nodes",
     "cluster_cidr": "pod_cidr", "tls_san": "sans", "tls_sans": "sans", "type": "distribution",
     "ipv6_address": "address6", "key": "psk", "regulatory_domain": "country", "wlan": "wifi", "accept_ra": "ra",
-    "vlan_id": "vlan", "ram": "memory", "search_domains": "search", "digest": "sha256", "checksum": "sha256",
+    "vlan_id": "vlan", "ram": "memory", "search_domains": "search", "profile": "class",
+    "mountpoint": "mount", "mount_point": "mount", "fstype": "filesystem", "fs": "filesystem", "volumes": "disks", "digest": "sha256", "checksum": "sha256",
+    "interface": "port", "uplink": "upstream", "ports": "open", "pool": "dhcp", "port_forward": "forward",
 }  # fmt: skip
 """What other tools call our keys, where it is too far from them for `difflib`."""
 
 TOO_MANY_SERVERS = "a fourth name server: glibc's resolver uses the first three (MAXNS in resolv.h) and silently drops the rest"
 LISTS = {
     "disable",
+    "disks",
     "dns",
     "groups",
     "hooks",
+    "images",
     "nodes",
+    "open",
     "overlays",
     "packages",
     "sans",
@@ -58,22 +73,46 @@ LISTS = {
     "users",
 }
 
+MAPPINGS = {"addons", "classes", "forward", "labels"}
+"""Mappings whose keys are the user's."""
+
 
 def read(data: Any) -> tuple[model.ClusterFile | None, list[Problem]]:
     """Return the typed file, or every problem of its shape and its single values."""
     try:
-        typed, errors = model.ClusterFile.model_validate(data), []
+        typed, problems = model.ClusterFile.model_validate(data), []
     except ValidationError as error:
-        typed, errors = None, error.errors(include_url=False, include_input=False)
-    problems = [problem for detail in errors for problem in _problems(data, dict(detail))]
+        typed, problems = None, _all(data, error)
     told = {problem.loc for problem in problems}
     return typed, [*problems, *(_empty(loc) for loc in _empties(data, ()) if loc not in told)]
 
 
+def own_addon(data: Any, name: str) -> tuple[model_addons.OwnAddon | None, list[Problem]]:
+    """Return an add-on of the user's, or every problem of its shape and its single values."""
+    loc = ("addons", name)
+    try:
+        return model_addons.OwnAddon.model_validate(value(data, loc)), []
+    except ValidationError as error:
+        return None, _all(data, error, loc)
+
+
+def _all(data: Any, error: ValidationError, below: Loc = ()) -> list[Problem]:
+    details = error.errors(include_url=False, include_input=False)
+    return [
+        problem
+        for detail in details
+        for problem in _problems(data, {**detail, "loc": (*below, *detail["loc"])})
+    ]
+
+
 def _empties(data: Any, loc: Loc) -> Iterator[Loc]:
-    """Yield the place of every key and item that has no value; where one may be left out, pydantic is content."""
+    """Yield the place of every key and item that has no value; where one may be left out, pydantic is content.
+
+    An add-on without a value is one with nothing but defaults.
+    """
     if data is None:
-        yield loc
+        if loc[:1] != ("addons",) or len(loc) != 2:
+            yield loc
     elif isinstance(data, dict | list):
         for key, item in data.items() if isinstance(data, dict) else enumerate(data):
             yield from _empties(item, (*loc, key))
@@ -117,7 +156,7 @@ def _problems(data: Any, error: dict[str, Any]) -> Iterator[Problem]:
 def _missing(data: Any, loc: Loc) -> Problem:
     key, owner = str(loc[-1]), loc[:-1]
     title, models = _owner(owner)
-    if len(models) > 1 and key == "file":
+    if len(models) > 1 and key == "file" and title != "a chart":
         wanted = "`file` or `url`"
         hint = " or ".join(f"`{k}: {_example(models, k)}`" for k in ("file", "url"))
         return Problem(owner, f"{wanted} is missing here", f"add {hint}")
@@ -149,16 +188,17 @@ def _empty(loc: Loc) -> Problem:
 def _unknown(loc: Loc) -> Problem:
     key = str(loc[-1])
     title, models = _owner(loc[:-1])
-    keys = [name for kind in models for name in kind.model_fields]
+    keys = [name for kind in models for name in model.keys(kind)]
     if "ssh" not in key and re.search(r"pas+w|pwd|passphrase", key):
         return Problem(
             loc,
             f"`{key}` would put a password into a file and onto every card",
-            radio.PSK_HINT if loc[:-1] == ("network", "wifi") else accounts.HASH_HINT,
+            radio.PSK_HINT if loc[-2:-1] == ("wifi",) else accounts.HASH_HINT,
             on_key=True,
         )
     if key in keys:
-        return Problem(loc, "`file` and `url` stand side by side", "keep one of them", on_key=True)
+        other = key if key != "file" else "url" if "url" in keys else "repo"
+        return Problem(loc, f"`file` and `{other}` stand side by side", "keep one of them", on_key=True)
     synonym = SYNONYMS.get(key.lower().replace("-", "_"), "")
     if synonym in keys and synonym:
         hint = f"did you mean `{synonym}`?"
@@ -172,7 +212,7 @@ def _unknown(loc: Loc) -> Problem:
 def _elsewhere(key: str, here: str) -> str:
     """Return a hint for a key that belongs to another mapping."""
     for place, (title, models) in OWNERS.items():
-        if title != here and any(key in kind.model_fields for kind in models):
+        if title != here and any(key in model.keys(kind) for kind in models):
             return f"`{key}` is a key of {title}" if place else f"`{key}` belongs at the top level"
     return ""
 
@@ -192,10 +232,10 @@ def _shape(loc: Loc, found: Any) -> Problem:
             f"`{key}` is a list, not {got}",
             f"write `{key}: {example}`" if example else "start each item with `- `",
         )
-    if len(models) > 1:
+    if len(models) > 1 and title != "a chart":
         return Problem(loc, f"{title} is text or a mapping of keys to values, not {got}")
-    if models or key == "labels":
-        title = "`labels`" if not models else title
+    if models or key in MAPPINGS:
+        title = title if models else f"`{key}`"
         return Problem(
             loc, f"{title} is a mapping of keys to values, not {got}", "write each as `key: value`"
         )
@@ -204,24 +244,14 @@ def _shape(loc: Loc, found: Any) -> Problem:
 
 
 def _owner(loc: Loc) -> tuple[str, tuple[type[BaseModel], ...]]:
-    return OWNERS.get(".".join("*" if isinstance(part, int) else part for part in loc), ("", ()))
+    # what a person names stands for any name
+    named = loc[:1] in {("addons",), ("classes",)}
+    parts = ("*" if isinstance(part, int) or (named and at == 1) else part for at, part in enumerate(loc))
+    return OWNERS.get(".".join(parts), ("", ()))
 
 
 def _example(models: tuple[type[BaseModel], ...], key: str) -> str:
     for kind in models:
-        if key in kind.model_fields and kind.model_fields[key].examples:
-            return _flow(kind.model_fields[key].examples[0])  # type: ignore[index]
+        if (field := model.keys(kind).get(key)) and field.examples:
+            return flow(field.examples[0])
     return ""
-
-
-def _flow(example: Any) -> str:
-    """Return an example as one line of YAML."""
-    match example:
-        case bool():
-            return str(example).lower()
-        case list():
-            return f"[{', '.join(_flow(item) for item in example)}]"
-        case dict():
-            return f"{{{', '.join(f'{k}: {_flow(v)}' for k, v in example.items())}}}"
-        case _:
-            return str(example)

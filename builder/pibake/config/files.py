@@ -12,7 +12,7 @@ from pibake.config import accounts, values
 from pibake.config.check import value
 from pibake.config.overlays import Item, read
 from pibake.config.problems import Bad, Loc, Problem, listing, nearest, show
-from pibake.config.rules import items
+from pibake.config.rules import holders, items
 from pibake.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ class Files:
         for user in range(len(items(data, "users"))):
             for key in range(len(value(data, ("users", user, "ssh_keys")) or ())):
                 yield from self._key(data, ("users", user, "ssh_keys", key, "file"))
-        owners: list[Loc] = [("defaults",), *(("nodes", index) for index in range(len(items(data, "nodes"))))]
-        for owner in owners:
+        for owner in holders(data):
             yield from self._image(data, (*owner, "base", "file"))
             yield from self._overlays(data, (*owner, "overlays"))
             yield from self._packages(data, (*owner, "packages"))

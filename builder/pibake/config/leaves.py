@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Network
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, WithJsonSchema
 
 from pibake.boards import BOARDS
-from pibake.config import accounts, kube, membership, names, radio, values, wire
+from pibake.config import accounts, disks, formats, head, kube, membership, names, radio, values, wire
 from pibake.config.problems import Bad
 from pibake.secret import Secret
 
 OURS = "value_error"
 """What pydantic calls the error of a validator; in ours, `ctx["error"]` is the `Bad` that was raised."""
-TAGS = frozenset({"<text>", "<file>", "<url>"})
+TAGS = frozenset({"<text>", "<file>", "<url>", "<repo>"})
 """What pydantic puts into an error's path to say which branch of a choice it took."""
 
 LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -36,6 +37,14 @@ def _leaf(parse: Callable[[str], Any], **schema: Any) -> tuple[PlainValidator, W
     return PlainValidator(validate), WithJsonSchema({"type": "string", **schema})
 
 
+def _addons(raw: object) -> Mapping[str, Any]:
+    """Take the mapping as it is: what each add-on's options must be says the catalogue (`config.addons`)."""
+    if not isinstance(raw, Mapping):
+        raise Bad("a mapping belongs here")
+    return MappingProxyType(raw)
+
+
+Addons = Annotated[Mapping[str, Any], PlainValidator(_addons), WithJsonSchema({"type": "object"})]
 HostName = Annotated[str, *_leaf(names.hostname, type=SCALAR, pattern=DNS_NAME, maxLength=253)]
 ClusterName = Annotated[str, *_leaf(names.cluster, type=SCALAR, pattern=f"^{LABEL}$")]
 Domain = Annotated[str, *_leaf(names.domain, pattern=DNS_NAME, maxLength=253)]
@@ -75,6 +84,7 @@ KeyText = Annotated[str, *_leaf(accounts.public_key, pattern=r"^(ssh|ecdsa|sk)-\
 Taint = Annotated[str, *_leaf(membership.taint, pattern="^[^:]+:(NoSchedule|PreferNoSchedule|NoExecute)$")]
 Distribution = Annotated[str, *_leaf(membership.distribution, enum=list(membership.DISTRIBUTIONS))]
 Version = Annotated[str, *_leaf(membership.version, pattern=r"^v?1\.[0-9]+\.[0-9]+(-.*)?(\+k3s[0-9]+)?$")]
+NodeNames = Annotated[str, *_leaf(membership.node_names, enum=list(membership.NODE_NAMES))]
 Snapshotter = Annotated[str, *_leaf(membership.snapshotter, enum=list(membership.SNAPSHOTTERS))]
 Component = Annotated[str, *_leaf(membership.component, enum=list(membership.COMPONENTS))]
 Cni = Annotated[str, *_leaf(membership.cni, enum=list(membership.CNIS))]
@@ -89,6 +99,25 @@ Adopt = Annotated[str, *_leaf(wire.adopt, enum=list(wire.ADOPT))]
 Window = Annotated[int, *_leaf(wire.window, pattern="^([0-9]+h)?([0-9]+m)?([0-9]+s)?$")]
 Interface = Annotated[str, *_leaf(wire.interface, maxLength=15)]
 Disk = Annotated[int, *_leaf(values.disk, pattern="^[1-9][0-9]*(MiB|GiB)$")]
+ChartRepo = Annotated[str, *_leaf(formats.chart_repo, format="uri", pattern="^(https?|oci)://")]
+ChartName = Annotated[str, *_leaf(formats.chart_name, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+ChartVersion = Annotated[str, *_leaf(formats.chart_version, type=SCALAR)]
+Namespace = Annotated[str, *_leaf(names.label, pattern=f"^{LABEL}$")]
+ImageName = Annotated[str, *_leaf(formats.image, pattern=r"^\S+$")]
+ClassName = Annotated[str, *_leaf(names.node_class, type=SCALAR, pattern=f"^{LABEL}$")]
+Device = Annotated[str, *_leaf(disks.device, pattern="^/dev/.+$")]
+MountPoint = Annotated[str, *_leaf(disks.mount, pattern="^/.+$")]
+FileSystem = Annotated[str, *_leaf(disks.filesystem, enum=list(disks.FILE_SYSTEMS))]
+DiskLabel = Annotated[str, *_leaf(disks.label, type=SCALAR, maxLength=disks.LONGEST_LABEL)]
+OuterPort = Annotated[str, *_leaf(head.port, maxLength=17)]
+OuterAddress = Annotated[IPv4Interface | None, *_leaf(head.address, pattern="^(dhcp|[0-9.]+/[0-9]{1,2})$")]
+IP4 = Annotated[IPv4Address, *_leaf(head.ip4, pattern="^[0-9.]+$")]
+Pool = Annotated[tuple[IPv4Address, IPv4Address], *_leaf(head.pool, pattern="^[0-9.]+ *- *[0-9.]+$")]
+Opening = Annotated[
+    head.Opening, *_leaf(head.opening, type=SCALAR, pattern="^[0-9]+(-[0-9]+)?(/(tcp|udp))?$")
+]
+Single = Annotated[head.Opening, *_leaf(head.single, pattern="^[0-9]+(/(tcp|udp))?$")]
+Target = Annotated[head.Target, *_leaf(head.target, pattern="^[0-9.]+(:[0-9]+)?$")]
 BaseName = Annotated[str, *_leaf(str)]
 
 
@@ -97,3 +126,8 @@ def branch(raw: object) -> str:
     if not isinstance(raw, Mapping):
         return "<text>" if isinstance(raw, str) or raw is None else "<file>"
     return "<url>" if "url" in raw else "<file>"
+
+
+def chart_branch(raw: object) -> str:
+    """Say which branch, `file:` or `repo:`, a chart takes."""
+    return "<file>" if isinstance(raw, Mapping) and "file" in raw and "repo" not in raw else "<repo>"

@@ -23,6 +23,7 @@ COMPONENTS = (
     "kube-proxy", "network-policy", "cloud-controller", "helm-controller",
 )  # fmt: skip
 """What a k3s server can be told to leave out (k3s documentation, server flags: `--disable` and `--disable-*`)."""
+NODE_NAMES = ("short", "full")
 CNIS = ("flannel", "none")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -63,6 +64,14 @@ def component(text: str) -> str:
 def cni(text: str) -> str:
     """Return the network plugin that `kubeadm init` is followed by."""
     return _one_of(text, CNIS, "a network plugin pibake installs")
+
+
+@functools.lru_cache(maxsize=64)
+def node_names(text: str) -> str:
+    """Return which of their names nodes have in the cluster."""
+    if text in {"fqdn", "long"}:
+        raise Bad(f"{show(text)} is none of a node's names", "did you mean `full`?")
+    return _one_of(text, NODE_NAMES, "one of a node's names")
 
 
 @functools.lru_cache(maxsize=64)

@@ -5,20 +5,27 @@ The JSON Schema for editors and the reference in docs/cluster-yaml.md are made f
 
 from __future__ import annotations
 
-from typing import Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
 
-from pibake.config import leaves
+from pibake.config import disks, leaves
+from pibake.config.model_head import Head  # noqa: TC001 - pydantic reads the annotations
+from pibake.config.model_kubernetes import Kubernetes  # noqa: TC001 - the same
+from pibake.config.shapes import Strict, Wifi
 
 DEFAULT_BASE = "debian-13"
 DEFAULT_DOMAIN = "home.arpa"
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
-class Strict(BaseModel):
-    """A mapping with known keys only, which does not change once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+def keys(kind: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the keys of a mapping as they are written, with what is known of each."""
+    return {field.alias or name: field for name, field in kind.model_fields.items()}
 
 
 class FileBase(Strict):
@@ -77,8 +84,30 @@ Key = Annotated[
 ]
 
 
+class DataDisk(Strict):
+    """A whole disk of a node's for data: made once, mounted at every boot."""
+
+    device: leaves.Device = Field(
+        description="The disk, as the node calls it; one of /dev/disk/by-id where a board has several.",
+        examples=["/dev/sda"],
+    )
+    mount: leaves.MountPoint = Field(
+        description="The folder to mount it on, before Kubernetes starts.", examples=["/var/lib/longhorn"]
+    )
+    filesystem: leaves.FileSystem = Field(
+        default=disks.DEFAULT,
+        description=f"What it is formatted with if it is empty: ext4, xfs or btrfs; {disks.DEFAULT} unless set.",
+        examples=["xfs"],
+    )
+    label: leaves.DiskLabel | None = Field(
+        default=None,
+        description="Its name, by which the node knows it again wherever it is plugged in; the last part of `mount` unless set.",
+        examples=["data"],
+    )
+
+
 class Common(Strict):
-    """What a node can set, and `defaults` can set for all of them."""
+    """What a node can set, and its class and `defaults` can set for it."""
 
     role: leaves.Role | None = Field(
         default=None,
@@ -144,10 +173,19 @@ class Common(Strict):
         description="On the wire with `root: nfs`: where a node's own files live: server, ram, or an ext4 file system or empty disk of the board's; server unless set.",
         examples=["LABEL=data"],
     )
+    disks: tuple[DataDisk, ...] | None = Field(
+        default=None,
+        description="Disks for data, made if they are empty and mounted at every boot; a node's list replaces the defaults'.",
+        examples=[[{"device": "/dev/sda", "mount": "/var/lib/longhorn"}]],
+    )
 
 
 class Defaults(Common):
     """What every node gets unless it says otherwise."""
+
+
+class NodeClass(Common):
+    """What every node of a class gets unless it says otherwise."""
 
 
 class Node(Common):
@@ -175,6 +213,12 @@ class Node(Common):
         description="Serial number as in /proc/cpuinfo, or its last 8 digits; finds the board on the wire.",
         examples=["10000000abcd1234"],
     )
+    class_: leaves.ClassName | None = Field(
+        default=None,
+        alias="class",
+        description="Which of `classes` it is of: what it does not say for itself it takes from there, and only then from `defaults`.",
+        examples=["storage"],
+    )
 
 
 class Ipv6(Strict):
@@ -197,26 +241,13 @@ class Ipv6(Strict):
     )
 
 
-class Wifi(Strict):
-    """The wireless network of nodes with `link: wifi`."""
-
-    ssid: leaves.Ssid = Field(description="Its name.", examples=["lab"])
-    psk: leaves.Psk = Field(
-        description="Its key as 64 hex digits, from `wpa_passphrase SSID`, never the passphrase; it is on the cards of nodes with `link: wifi`.",
-        examples=["44116ea8...2a0a15ec"],
-    )
-    country: leaves.Country = Field(
-        description="The country whose rules the radio keeps to, as two letters.", examples=["DE"]
-    )
-
-
 class Network(Strict):
     """The one network that all nodes are on."""
 
     subnet: leaves.Subnet = Field(description="The subnet of all nodes.", examples=["192.168.10.0/24"])
     gateway: leaves.IP | None = Field(
         default=None,
-        description="The router; without it, nodes reach their own subnet only.",
+        description="The router; without it, nodes reach their own subnet only. With `head`, its address.",
         examples=["192.168.10.1"],
     )
     dns: tuple[leaves.IP, ...] | None = Field(
@@ -242,6 +273,11 @@ class Network(Strict):
         default=None,
         description="The wireless network of nodes with `link: wifi`.",
         examples=[{"ssid": "lab", "psk": "44116ea8...2a0a15ec", "country": "DE"}],
+    )
+    mdns: leaves.Switch = Field(
+        default=False,
+        description="Let every node answer to its name with .local, by multicast (avahi), on its own network.",
+        examples=[True],
     )
 
 
@@ -298,79 +334,6 @@ class User(Strict):
     shell: leaves.Shell = Field(default="/bin/bash", description="Login shell.", examples=["/bin/bash"])
 
 
-class Kubernetes(Strict):
-    """What the nodes join."""
-
-    distribution: leaves.Distribution = Field(description="k3s or kubeadm.", examples=["k3s"])
-    version: leaves.Version = Field(
-        description="The release to install, in full.", examples=["v1.31.4+k3s1", "v1.31.4"]
-    )
-    endpoint: leaves.Place | None = Field(
-        default=None,
-        description="Address or name at which nodes and people reach the API server; the VIP, else the first server, unless set.",
-        examples=["api.lab.example"],
-    )
-    vip: leaves.IP | None = Field(
-        default=None,
-        description="A free address of the subnet that moves between the servers, by kube-vip.",
-        examples=["192.168.10.5"],
-    )
-    sans: tuple[leaves.Place, ...] = Field(
-        default=(),
-        description="Further names and addresses for the API server's certificate; every server's are in it anyway.",
-        examples=[["k8s.example.com"]],
-    )
-    pod_cidr: leaves.Cidr | None = Field(
-        default=None,
-        description="Addresses of pods; 10.42.0.0/16 with k3s and 10.244.0.0/16 with kubeadm unless set.",
-        examples=["10.42.0.0/16"],
-    )
-    service_cidr: leaves.Cidr | None = Field(
-        default=None,
-        description="Addresses of services; 10.43.0.0/16 with k3s and 10.96.0.0/12 with kubeadm unless set.",
-        examples=["10.43.0.0/16"],
-    )
-    bundle: leaves.FilePath | None = Field(
-        default=None,
-        description="Folder with the executables, packages and images to bake in, instead of downloading them.",
-        examples=["bundles/v1.31.4"],
-    )
-    airgap: leaves.Switch = Field(
-        default=False,
-        description="k3s: bake in the images of the same release, so that no node needs a registry.",
-        examples=[True],
-    )
-    disable: tuple[leaves.Component, ...] = Field(
-        default=(), description="k3s: components to leave out.", examples=[["traefik", "servicelb"]]
-    )
-    snapshotter: leaves.Snapshotter | None = Field(
-        default=None, description="k3s: containerd's snapshotter; overlayfs unless set.", examples=["native"]
-    )
-    datastore: leaves.FilePath | None = Field(
-        default=None,
-        description="k3s: file with the URL of an external datastore on one line; embedded etcd or SQLite unless set.",
-        examples=["datastore.url"],
-    )
-    registries: leaves.FilePath | None = Field(
-        default=None,
-        description="k3s: registries.yaml, with mirrors and their credentials, for every node.",
-        examples=["registries.yaml"],
-    )
-    cni: leaves.Cni | None = Field(
-        default=None, description="kubeadm: network plugin to install; flannel unless set.", examples=["none"]
-    )
-    token_ttl: leaves.Duration | None = Field(
-        default=None,
-        description="kubeadm: how long after the first server's start nodes can join; 24h unless set, 0s is for ever.",
-        examples=["72h"],
-    )
-    phone_home: leaves.PhoneUrl | None = Field(
-        default=None,
-        description="URL that each node's state is posted to, as JSON, whenever it changes.",
-        examples=["http://192.168.10.2:8080/nodes"],
-    )
-
-
 class ClusterFile(Strict):
     """A Raspberry Pi Kubernetes cluster, for pibake."""
 
@@ -383,9 +346,24 @@ class ClusterFile(Strict):
     defaults: Defaults = Field(
         default=Defaults(), description="What every node gets unless it says otherwise."
     )
+    classes: dict[leaves.ClassName, NodeClass] = Field(
+        default={},
+        description="Kinds of nodes, by name: what the nodes of each get unless they say otherwise.",
+        examples=[{"storage": {"labels": {"disk": "ssd"}}}],
+    )
     network: Network = Field(description="The network of all nodes.")
+    head: Head | None = Field(
+        default=None,
+        description="Which node is the router between the nodes' network and another; without it, something else is.",
+        examples=[{"node": "node1", "upstream": {"port": "eth1"}}],
+    )
     kubernetes: Kubernetes | None = Field(
         default=None, description="What the nodes join; without it they are plain machines."
+    )
+    addons: leaves.Addons = Field(
+        default_factory=lambda: MappingProxyType({}),
+        description="What runs in the cluster when it comes up: add-ons of the catalogue with their options, and your own.",
+        examples=[{"metallb": {"pools": ["192.168.10.240-192.168.10.250"]}}],
     )
     netboot: Netboot = Field(
         default=Netboot(),

@@ -39,10 +39,26 @@ def domain(text: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def cluster(text: str) -> str:
     """Return the cluster's name: one DNS label, since contexts, certificates and files are named after it."""
+    return _label(text, "a name for a cluster", "lab")
+
+
+@functools.lru_cache(maxsize=1024)
+def label(text: str) -> str:
+    """Return one DNS label, as Kubernetes' namespaces and most of its objects are called (RFC 1123)."""
+    return _label(text, "a name in Kubernetes", "my-app")
+
+
+@functools.lru_cache(maxsize=256)
+def node_class(text: str) -> str:
+    """Return the name of a class of nodes: one DNS label."""
+    return _label(text, "a name for a class", "storage")
+
+
+def _label(text: str, what: str, example: str) -> str:
     wrong = "it holds a dot" if "." in text else _name_fault(text)
     if wrong:
-        hint = _name_hint(text.replace(".", "-"), "use a-z, 0-9 and hyphens, as in lab")
-        raise Bad(f"{show(text)} is not a name for a cluster: {wrong}", hint)
+        hint = _name_hint(text.replace(".", "-"), f"use a-z, 0-9 and hyphens, as in {example}")
+        raise Bad(f"{show(text)} is not {what}: {wrong}", hint)
     return text
 
 
@@ -59,7 +75,7 @@ def _name_fault(text: str) -> str:
             return "a part of it starts or ends with a hyphen"
         if stray := re.search(r"[^a-z0-9-]", label):
             upper = stray[0].isascii() and stray[0].isupper()
-            return "Kubernetes wants lower case" if upper else f"it holds {show(stray[0])}"
+            return "it is not lower case" if upper else f"it holds {show(stray[0])}"
     return ""
 
 

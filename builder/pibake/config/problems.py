@@ -14,7 +14,7 @@ import os
 import re
 import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,6 +89,21 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def listing(words: Iterable[str]) -> str:
     """Return words as a person lists them."""
     return ", ".join(words) or "none"
+
+
+def flow(example: Any) -> str:
+    """Return an example as one line of YAML."""
+    match example:
+        case None:
+            return "..."
+        case bool():
+            return str(example).lower()
+        case list() | tuple():
+            return f"[{', '.join(flow(item) for item in example)}]"
+        case dict():
+            return f"{{{', '.join(f'{key}: {flow(item)}' for key, item in example.items())}}}"
+        case _:
+            return str(example)
 
 
 def render(

@@ -29,7 +29,21 @@ def check(data: Any, bases: Collection[str]) -> Iterator[Problem]:
     yield from _bases(data, bases)
 
 
-def items(data: Any, *loc: str) -> list[Any]:
+def holders(data: Any) -> list[Loc]:
+    """Return the place of every mapping that says something of nodes: `defaults`, the classes and the nodes."""
+    classes = value(data, ("classes",))
+    named: list[Loc] = [("classes", name) for name in classes] if isinstance(classes, dict) else []
+    return [("defaults",), *named, *(("nodes", index) for index in range(len(items(data, "nodes"))))]
+
+
+def source(data: Any, index: int, key: str) -> Loc:
+    """Return where the value stands that holds for a node: at itself, in its class, or else in `defaults`."""
+    name = value(data, ("nodes", index, "class"))
+    layers: list[Loc] = [("nodes", index), *([("classes", name)] if isinstance(name, str) else [])]
+    return next(((*loc, key) for loc in layers if value(data, (*loc, key)) is not None), ("defaults", key))
+
+
+def items(data: Any, *loc: str | int) -> list[Any]:
     """Return the list at a place, or nothing."""
     found = value(data, loc)
     return found if isinstance(found, list) else []
@@ -41,6 +55,14 @@ def typed(parse: Callable[[str], T], raw: Any) -> T | None:
         return parse(raw) if isinstance(raw, str) else None
     except Bad:
         return None
+
+
+def is_head(data: Any, node: Any) -> bool:
+    """Return whether a node is the one that `head` names."""
+    named, own = (
+        typed(names.hostname, value(*place)) for place in ((data, ("head", "node")), (node, ("hostname",)))
+    )
+    return bool(named and own) and str(named).partition(".")[0] == str(own).partition(".")[0]
 
 
 def _users(data: Any) -> Iterator[Problem]:
@@ -96,11 +118,8 @@ def _names(data: Any) -> Iterator[Problem]:
 
 
 def _bases(data: Any, bases: Collection[str]) -> Iterator[Problem]:
-    places: list[Loc] = [
-        ("defaults", "base"),
-        *(("nodes", i, "base") for i in range(len(items(data, "nodes")))),
-    ]
-    for loc in places:
+    for holder in holders(data):
+        loc = (*holder, "base")
         name = value(data, loc)
         if isinstance(name, str) and name not in bases:
             hint = (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pibake.config import kube, membership, values
+from pibake.config import kube, membership, names, values
 from pibake.config.check import value
+from pibake.config.model import DEFAULT_DOMAIN
 from pibake.config.problems import Bad, Loc, Problem, listing
+from pibake.config.rules import holders, items, source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 POD_CIDR = {"k3s": "10.42.0.0/16", "kubeadm": "10.244.0.0/16"}
 """Each distribution's own default; kubeadm's is flannel's."""
 SERVICE_CIDR = {"k3s": "10.43.0.0/16", "kubeadm": "10.96.0.0/12"}
+LONGEST_NAME = 63
+"""Of a label's value (Kubernetes documentation, "Labels and Selectors")."""
 ONLY = {
-    "k3s": ("airgap", "disable", "snapshotter", "datastore", "registries"),
+    "k3s": ("disable", "snapshotter", "datastore", "registries"),
     "kubeadm": ("cni", "token_ttl"),
 }
 """Keys that mean something with one distribution only."""
@@ -34,6 +38,7 @@ def check(data: Any) -> Iterator[Problem]:
             yield from _ranges(data, kind)
         yield from _servers(data, external="datastore" in written)
         yield from _addresses(data)
+        yield from _full_names(data)
     else:
         yield from _tainted(data)
 
@@ -74,8 +79,7 @@ def _servers(data: Any, *, external: bool) -> Iterator[Problem]:
     nodes = value(data, ("nodes",))
     if not isinstance(nodes, list):
         return
-    default = value(data, ("defaults", "role"))
-    roles = [_typed(kube.role, value(node, ("role",)) or default or "agent") for node in nodes]
+    roles = [_typed(kube.role, value(data, source(data, at, "role")) or "agent") for at in range(len(nodes))]
     servers = [index for index, role in enumerate(roles) if role == "server"]
     if not servers and None not in roles:
         yield Problem(
@@ -95,6 +99,24 @@ def _servers(data: Any, *, external: bool) -> Iterator[Problem]:
             f" as with {fewer}, and there is one more to fail",
             f"make it {better} servers, or give k3s an external `datastore`",
         )
+
+
+def _full_names(data: Any) -> Iterator[Problem]:
+    """Yield a problem for each full name that is too long for the label that every Node has its name in."""
+    if value(data, ("kubernetes", "node_names")) != "full":
+        return
+    domain = _typed(names.domain, value(data, ("domain",)) or DEFAULT_DOMAIN)
+    for index, node in enumerate(items(data, "nodes")):
+        hostname = _typed(names.hostname, value(node, ("hostname",)))
+        if domain and hostname:
+            full = f"{hostname.partition('.')[0]}.{domain}"
+            if len(full) > LONGEST_NAME:
+                yield Problem(
+                    ("nodes", index, "hostname"),
+                    f"{full} has {len(full)} characters, and a Node's label kubernetes.io/hostname takes {LONGEST_NAME}",
+                    "a shorter name or domain, or `node_names: short`",
+                    first=("kubernetes", "node_names"),
+                )
 
 
 def _addresses(data: Any) -> Iterator[Problem]:
@@ -135,8 +157,9 @@ def _addresses(data: Any) -> Iterator[Problem]:
 
 
 def _is_server(data: Any, place: Loc) -> bool:
-    role = value(data, (*place[:2], "role")) or value(data, ("defaults", "role"))
-    return place[0] == "nodes" and role == "server"
+    if place[0] != "nodes" or not isinstance(place[1], int):
+        return False
+    return bool(value(data, source(data, place[1], "role")) == "server")
 
 
 def _ranges(data: Any, kind: str) -> Iterator[Problem]:
@@ -168,9 +191,8 @@ def _ranges(data: Any, kind: str) -> Iterator[Problem]:
 
 
 def _tainted(data: Any) -> Iterator[Problem]:
-    nodes = value(data, ("nodes",))
-    count = len(nodes) if isinstance(nodes, list) else 0
-    for loc in (("defaults", "taints"), *(("nodes", index, "taints") for index in range(count))):
+    for holder in holders(data):
+        loc = (*holder, "taints")
         if value(data, loc):
             yield Problem(
                 loc,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pibake.config import names, radio, values
 from pibake.config.check import value
 from pibake.config.problems import Loc, Problem
-from pibake.config.rules import items, typed, unique
+from pibake.config.rules import holders, is_head, items, typed, unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ class _Net:
                 yield Problem(loc, f"{address} is outside the subnet {subnet}", _inside(subnet))
             elif role := _reserved(address, subnet):
                 yield Problem(loc, f"{address} is the {role} address of {subnet}", _inside(subnet))
-            elif address == self.gateway:
+            elif address == self.gateway and not (self.key == "address" and is_head(data, node)):
                 yield Problem(loc, f"{address} is the gateway's address", _inside(subnet))
             elif prefix and int(prefix) != subnet.prefixlen:
                 yield Problem(
@@ -128,11 +128,8 @@ def _resolver(data: Any) -> Iterator[Problem]:
 
 def _links(data: Any) -> Iterator[Problem]:
     """Yield what a Wi-Fi link cannot be without, or with."""
-    places: list[Loc] = [
-        ("defaults", "link"),
-        *(("nodes", index, "link") for index in range(len(items(data, "nodes")))),
-    ]
-    for loc in places:
+    for holder in holders(data):
+        loc = (*holder, "link")
         if typed(radio.link, value(data, loc)) != "wifi":
             continue
         if value(data, ("network", "wifi")) is None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pibake.config import schema_addons
 from pibake.config.model import ClusterFile
+from pibake.config.model_addons import OwnAddon
+from pibake.config.own_addons import KINDS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TITLE = "pibake cluster.yaml"
@@ -16,6 +19,9 @@ TITLE = "pibake cluster.yaml"
 def json_schema() -> dict[str, Any]:
     """Return the schema of the models, without what Python needs and YAML does not have."""
     schema: dict[str, Any] = _plain(ClusterFile.model_json_schema())
+    own = {**_plain(OwnAddon.model_json_schema()), "oneOf": [{"required": [kind]} for kind in KINDS]}
+    schema["$defs"] |= {**own.pop("$defs"), OwnAddon.__name__: own}
+    schema["properties"]["addons"] = schema_addons.addons(schema["properties"]["addons"])
     return {"$schema": DIALECT, **schema, "title": TITLE}
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pibake.fit.hardware import hardware
+from pibake.fit.head import head
 from pibake.fit.kubernetes import member
 from pibake.fit.pages import config_txt, kernel_choice
-from pibake.fit.values import Finding, Level, warned
+from pibake.fit.values import Finding, Level, noted, warned
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from pibake.plan import NodePlan
     from pibake.system import System
@@ -42,7 +43,12 @@ def fit(
         end_of_life: the last day with security updates, if the catalogue knows.
         boot_files: paths of the files on the base's boot partition; empty where they have not been listed.
     """
-    found = [*hardware(node, system, boards_of_base, boot_files), *member(node, system)]
+    found = [
+        *hardware(node, system, boards_of_base, boot_files),
+        *head(node, system),
+        *member(node, system),
+        *_names(node),
+    ]
     if end_of_life is not None and end_of_life < today:
         found.append(
             warned(
@@ -51,3 +57,14 @@ def fit(
             )
         )
     return sorted(found, key=lambda finding: list(Level).index(finding.level))
+
+
+def _names(node: NodePlan) -> Iterator[Finding]:
+    """Yield what becomes of a domain that multicast DNS has for itself (RFC 6762 section 3)."""
+    domain = node.fqdn.partition(".")[2]
+    if domain.endswith(".local") or (domain == "local" and not node.mdns):
+        yield noted(
+            f"the domain {domain} ends in .local, which is multicast DNS' own: nodes know each other all the same, by /etc/hosts, "
+            "but other machines may ask no name server for such names",
+            "home.arpa is meant for networks at home, and `network: {mdns: true}` lets nodes answer to NAME.local",
+        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pibake.boards import BOARDS, GENERIC
 from pibake.config.problems import listing
-from pibake.fit.values import numbers, refused, warned
+from pibake.fit.values import lacking, numbers, refused, warned
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -34,6 +34,11 @@ def hardware(
     if why:
         yield why
     yield from _link(node, board, system)
+    for what in lacking(system) if node.disks else ():
+        yield refused(
+            f"{node.hostname} cannot have data disks with {node.base}, which has no {what}: pibake-disks needs it",
+            f"take another base, or leave the `disks` of {node.hostname} out",
+        )
 
 
 def _listed(node: NodePlan, board: Board, boards_of_base: tuple[str, ...]) -> Finding | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pibake.boards import BOARDS, size
 from pibake.fit.pages import pages
-from pibake.fit.values import numbers, refused, warned
+from pibake.fit.values import lacking, numbers, refused, warned
 from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin
 
 if TYPE_CHECKING:
@@ -52,12 +52,7 @@ def member(node: NodePlan, system: System) -> Iterator[Finding]:
 
 
 def _tools(node: NodePlan, system: System) -> Iterator[Finding]:
-    lacking = [
-        what
-        for what, there in (("systemd", system.init == "systemd"), ("/usr/bin/python3", bool(system.python)))
-        if not there
-    ]
-    for what in lacking:
+    for what in lacking(system):
         yield refused(
             f"{node.hostname} cannot join a cluster from {node.base}, which has no {what}: pibake-join needs it",
             f"take another base, or leave {node.hostname} out of the cluster",

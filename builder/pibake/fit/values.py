@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pibake.system import System
 
 
 class Level(StrEnum):
@@ -39,6 +43,12 @@ def warned(message: str, hint: str) -> Finding:
 def noted(message: str, hint: str) -> Finding:
     """Return something to know."""
     return Finding(Level.NOTE, message, hint)
+
+
+def lacking(system: System) -> list[str]:
+    """Return what a system does not have of all that pibake's own programs on a node need."""
+    needs = {"systemd": system.init == "systemd", "/usr/bin/python3": bool(system.python)}
+    return [what for what, there in needs.items() if not there]
 
 
 def numbers(version: str) -> tuple[int, ...]:

@@ -11,11 +11,20 @@ from pibake.identity import layout, summary
 from pibake.identity.checking import check
 from pibake.identity.document import dumps, loads
 from pibake.identity.hostkeys import known_hosts
-from pibake.identity.issuing import ROTATIONS, admin, admin_certificate, client_certificate, issue, rotate
+from pibake.identity.issuing import (
+    ADDONS,
+    ROTATIONS,
+    admin,
+    admin_certificate,
+    client_certificate,
+    issue,
+    rotate,
+)
 from pibake.identity.kubeconfig import kubeconfig, merge
 from pibake.identity.model import HostKey, NodeSecrets, Pair, Secrets, Wanted
 
 __all__ = [
+    "ADDONS",
     "ROTATIONS",
     "HostKey",
     "NodeSecrets",

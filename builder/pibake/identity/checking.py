@@ -46,6 +46,14 @@ def problems(secrets: Secrets, now: datetime) -> Iterator[str]:
             yield f"the SSH host key of {name} {text}"
         if text := tokens.problem("node-password", node.node_password, ""):
             yield f"the node password of {name} {text}"
+    yield from _passwords(secrets)
+
+
+def _passwords(secrets: Secrets) -> Iterator[str]:
+    for name, options in secrets.addons.items():
+        for option, password in options.items():
+            if len(password.reveal()) < tokens.SHORTEST:
+                yield f"the password {option} of the add-on {name} is shorter than {tokens.SHORTEST} characters"
 
 
 def _authority(pair: Pair, now: datetime) -> str:

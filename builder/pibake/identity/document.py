@@ -39,6 +39,11 @@ def dumps(secrets: Secrets) -> Secret:
     }
     if boot_key is not None:
         value["boot_key"] = boot_key.reveal()
+    if secrets.addons:
+        value["addons"] = {
+            name: {option: password.reveal() for option, password in options.items()}
+            for name, options in secrets.addons.items()
+        }
     return Secret(json.dumps(value, indent=2) + "\n")
 
 
@@ -85,7 +90,19 @@ def _secrets(value: dict[str, Any], source: str) -> Secrets:
         },
         nodes={name: _node(node, source, name) for name, node in _table(value, "nodes", source).items()},
         boot_key=Secret(_text(value, "boot_key", source)) if "boot_key" in value else None,
+        addons=_addons(_table(value, "addons", source), source) if "addons" in value else {},
     )
+
+
+def _addons(value: dict[str, Any], source: str) -> dict[str, dict[str, Secret]]:
+    return {
+        name: {
+            option: Secret(_text(options, option, source, name))
+            for options in [_table(value, name, source, "addons")]
+            for option in options
+        }
+        for name in value
+    }
 
 
 def _node(value: Any, source: str, name: str) -> NodeSecrets:

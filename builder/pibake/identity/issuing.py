@@ -44,17 +44,20 @@ def issue(wanted: Wanted, have: Secrets | None, now: datetime) -> Secrets:
         service_account=account,
         nodes={**have.nodes, **nodes},
         boot_key=have.boot_key or (bootkey.new() if wanted.boot_key else None),
+        addons=_passwords(wanted, have),
     )
 
 
-def rotate(secrets: Secrets, what: str, now: datetime, node: str = "") -> Secrets:
-    """Return `secrets` with one kind of them made anew, for one node or, where nodes have it, for all of them.
+def rotate(secrets: Secrets, what: str, now: datetime, node: str = "", addon: str = "") -> Secrets:
+    """Return `secrets` with one kind of them made anew, for one node or add-on or, where those have it, for all of them.
 
     Raises:
         PibakeError: there is no such kind, or nothing of that kind.
     """
+    if what == ADDONS:
+        return _new_addon_passwords(secrets, addon)
     if what not in ROTATIONS:
-        raise PibakeError(f"{what} cannot be rotated", f"what can be is {', '.join(ROTATIONS)}")
+        raise PibakeError(f"{what} cannot be rotated", f"what can be is {', '.join((*ROTATIONS, ADDONS))}")
     per_node = what in PER_NODE
     if node and not per_node:
         raise PibakeError(f"{what} is the whole cluster's, not one node's", f"pibake secrets rotate {what}")
@@ -134,6 +137,26 @@ def _node(name: str, role: str) -> NodeSecrets:
     return NodeSecrets(role, hostkeys.new(name), tokens.new("node-password"))
 
 
+def _passwords(wanted: Wanted, have: Secrets) -> dict[str, Mapping[str, Secret]]:
+    """Return the passwords of add-ons, those that are missing made up; one that is left out may come back."""
+    found = dict(have.addons)
+    for name, options in wanted.addons.items():
+        before = found.get(name, {})
+        found[name] = {**{option: tokens.password(length) for option, length in options.items()}, **before}
+    return found
+
+
+def _new_addon_passwords(secrets: Secrets, addon: str) -> Secrets:
+    if addon not in secrets.addons if addon else not secrets.addons:
+        which = f"the add-on {addon}" if addon else f"any add-on of the cluster {secrets.cluster}"
+        raise PibakeError(f"no password was made up for {which}", "pibake secrets list")
+    made: dict[str, Mapping[str, Secret]] = {
+        name: {option: tokens.password(len(old.reveal())) for option, old in secrets.addons[name].items()}
+        for name in ([addon] if addon else secrets.addons)
+    }
+    return replace(secrets, addons={**secrets.addons, **made})
+
+
 def _new_tokens(secrets: Secrets, _: datetime, __: Sequence[str]) -> Secrets:
     pin = secrets.ca_pin
     return replace(secrets, tokens={kind: tokens.new(kind, pin) for kind in TOKENS[secrets.distribution]})
@@ -164,6 +187,8 @@ def _new_passwords(secrets: Secrets, _: datetime, names: Sequence[str]) -> Secre
     return replace(secrets, nodes={**secrets.nodes, **made})
 
 
+ADDONS = "addons"
+"""The kind of the passwords that were made up for add-ons."""
 PER_NODE = ("host-key", "node-password")
 ROTATIONS: Mapping[str, Callable[[Secrets, datetime, Sequence[str]], Secrets]] = {
     "tokens": _new_tokens,

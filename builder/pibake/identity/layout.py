@@ -58,11 +58,13 @@ def node(secrets: Secrets, hostname: str) -> Tree:
 
 
 def everything(secrets: Secrets) -> Tree:
-    """Return the PKI and every node's own files, in a folder per node, and the boot key with its public part."""
+    """Return the PKI, every node's own files in a folder per node, add-ons' passwords, and the boot key with its public part."""
     files = dict(pki(secrets).files) if secrets.distribution else {}
     if secrets.boot_key is not None:
         files["boot.key"] = _private(secrets.boot_key)
         files["boot.pub"] = _public(public_pem(secrets.boot_key))
+    for name, options in secrets.addons.items():
+        files |= {f"addons/{name}/{option}": _private(password, "\n") for option, password in options.items()}
     for hostname in secrets.nodes:
         files |= {f"nodes/{hostname}/{path}": file for path, file in node(secrets, hostname)}
     return Tree(files)

@@ -72,20 +72,22 @@ class NodeSecrets:
 class Wanted:
     """What identities there should be; `distribution` is "" for nodes without Kubernetes, `nodes` maps to roles.
 
-    `boot_key` asks for the key that boot images are signed with.
+    `boot_key` asks for the key that boot images are signed with; `addons` is add-on -> option -> length of its password.
     """
 
     cluster: str
     distribution: str
     nodes: Mapping[str, str]
     boot_key: bool = False
+    addons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Secrets:
     """Everything issued for one cluster; `issued` is the time of the first issue (ISO 8601, UTC).
 
-    `boot_key` (RSA, PEM) signs the boot images that boards load by HTTP; their EEPROMs hold its public part.
+    `boot_key` (RSA, PEM) signs the boot images that boards load by HTTP; their EEPROMs hold its public part. `addons` is add-on
+    -> option -> the password that was made up for it.
     """
 
     cluster: str
@@ -96,6 +98,7 @@ class Secrets:
     tokens: Mapping[str, Secret] = field(default_factory=dict)
     nodes: Mapping[str, NodeSecrets] = field(default_factory=dict)
     boot_key: Secret | None = None
+    addons: Mapping[str, Mapping[str, Secret]] = field(default_factory=dict)
 
     @property
     def service_account_public(self) -> str:
@@ -142,6 +145,9 @@ class Secrets:
         for node in self.nodes.values():
             yield node.host_key.private.reveal()
             yield node.node_password.reveal()
+        for options in self.addons.values():
+            for password in options.values():
+                yield password.reveal()
 
     def _authority(self, names: Mapping[str, str]) -> Pair:
         pair = self.authorities.get(names.get(self.distribution, ""))

@@ -47,6 +47,9 @@ def rows(secrets: Secrets) -> Iterator[Row]:
         yield Row("SSH host key", name, hostkeys.fingerprint(node.host_key), "")
         if secrets.distribution == K3S:
             yield Row("node password", name, "", "")
+    for name, options in secrets.addons.items():
+        for option in options:
+            yield Row("add-on password", f"addon/{name}/{option}", "", "")
 
 
 def ends(secrets: Secrets) -> dict[str, datetime]:

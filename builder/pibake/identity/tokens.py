@@ -33,6 +33,9 @@ SHAPES: Mapping[str, tuple[re.Pattern[str], str]] = {
 """Kind of token -> what it looks like, for programs and for people."""
 
 ALPHABET = string.ascii_lowercase + string.digits
+PASSWORD = string.ascii_letters + string.digits
+"""What passwords are made of: nothing that a shell, a URL or YAML reads as anything else."""
+SHORTEST = 8
 
 
 def new(kind: str, pin: str = "") -> Secret:
@@ -42,6 +45,11 @@ def new(kind: str, pin: str = "") -> Secret:
     if kind == "bootstrap":
         return Secret(f"{_letters(6)}.{_letters(16)}")
     return Secret(secrets.token_hex(32 if kind == "certificate-key" else 16))
+
+
+def password(length: int) -> Secret:
+    """Return a new password for people and programs."""
+    return Secret("".join(secrets.choice(PASSWORD) for _ in range(length)))
 
 
 def k3s(kind: str, pin: str, password: str) -> Secret:

@@ -206,7 +206,7 @@ def _digests(folder: tuple[str, ...]) -> dict[str, str]:
     base = resources.path(*folder)
     return {
         str(path.relative_to(base)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(base.rglob("*"))
+        for path in resources.below(base)
         if path.is_file()
     }
 

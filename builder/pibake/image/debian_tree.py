@@ -131,7 +131,7 @@ def _kit(order: Order, room: Path) -> Path:
     with tarfile.open(kit, "w") as tar:
         for prefix, folder in KIT.items():
             base = resources.path(*folder)
-            for path in sorted(base.rglob("*")):
+            for path in resources.below(base):
                 info = tar.gettarinfo(path, f"{prefix}{path.relative_to(base)}")
                 info.uid = info.gid = 0
                 info.uname = info.gname = "root"

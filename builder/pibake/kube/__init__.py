@@ -22,10 +22,11 @@ CA_FILE = "etc/pibake/ca.crt"
 
 @dataclass(frozen=True)
 class Extras:
-    """The texts of files that cluster.yaml names and that hold credentials."""
+    """The texts of files that cluster.yaml names and that hold credentials; `addons` are the Secrets of add-ons, as a manifest."""
 
     datastore: Secret | None = None
     registries: Secret | None = None
+    addons: Secret | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ def render(node: NodePlan, secrets: Secrets, extras: Extras) -> Rendered:
     shared = Tree({CA_FILE: File(secrets.ca.cert.encode())})
     if member.kubernetes.distribution == "k3s":
         public, secret = k3s.render(node, member, secrets, extras.datastore, extras.registries)
+        place = f"{k3s.MANIFESTS}/pibake-secrets.yaml"
     else:
         public, secret = kubeadm.render(node, member, secrets)
+        place = f"{kubeadm.ADDONS}/secrets.yaml"
+    if member.starts and extras.addons:
+        secret |= Tree({place: File(extras.addons.reveal().encode(), 0o600)})
     return Rendered(shared | public, secret)

@@ -49,12 +49,18 @@ def render(
 
 def _config(node: NodePlan, member: Membership, secrets: Secrets, datastore: Secret | None) -> dict[str, Any]:
     """Return config.yaml: its keys are k3s' long flags without the dashes."""
-    config: dict[str, Any] = {"node-name": node.hostname, "node-ip": str(node.link.address.ip)}
+    kubernetes = member.kubernetes
+    config: dict[str, Any] = {
+        "node-name": kubernetes.node_name(node),
+        "node-ip": str(node.link.address.ip),
+    }
+    if node.head:
+        # flannel would go by the default route, which leads out
+        config["flannel-iface"] = node.head.interface
     if node.labels:
         config["node-label"] = [f"{key}={text}" for key, text in node.labels.items()]
     if member.taints:
         config["node-taint"] = list(member.taints)
-    kubernetes = member.kubernetes
     if kubernetes.snapshotter != "overlayfs":
         config["snapshotter"] = kubernetes.snapshotter
     match member.part:
@@ -88,7 +94,7 @@ def _server(
     if named := [name for name in kubernetes.disable if name not in SWITCHES]:
         config["disable"] = named
     config |= {f"disable-{name}": True for name in kubernetes.disable if name in SWITCHES}
-    return config
+    return config | dict(kubernetes.k3s)
 
 
 def _joining_url(kubernetes: Kubernetes) -> str:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FOLDER = "etc/pibake/kubeadm"
 """Where the configuration and the CAs wait; `pibake-join` puts the CAs in place and removes all of it in the end."""
+ADDONS = "etc/pibake/addons"
+"""What `pibake-addons.service` applies, in the order of its names."""
 SOCKET = "/run/containerd/containerd.sock"
 GROUP = "system:bootstrappers:kubeadm:default-node-token"
 PATIENCE = "20m0s"
@@ -56,7 +58,7 @@ def render(node: NodePlan, member: Membership, secrets: Secrets) -> tuple[Tree, 
                 if member.part == KubeadmInit() and minor(kubernetes.version) >= 29
                 else "admin.conf"
             )
-            manifest = vip.static_pod(kubernetes, kubeconfig)
+            manifest = vip.static_pod(kubernetes, kubeconfig, node.head.interface if node.head else "")
             public = Tree({"etc/pibake/manifests/kube-vip.yaml": File(manifest.encode())})
     return public, Tree(secret)
 
@@ -135,7 +137,7 @@ def _registration(node: NodePlan, member: Membership) -> dict[str, Any]:
     if node.labels:
         arguments["node-labels"] = ",".join(f"{key}={text}" for key, text in node.labels.items())
     registration: dict[str, Any] = {
-        "name": node.hostname,
+        "name": member.kubernetes.node_name(node),
         # a path without a scheme is deprecated since 1.24, and the only form some older kubelets take
         "criSocket": f"unix://{SOCKET}" if minor(version) >= 24 else SOCKET,
         "kubeletExtraArgs": arguments

@@ -28,8 +28,10 @@ RULES: list[dict[str, Any]] = [
 ]
 
 
-def _container(kubernetes: Kubernetes) -> dict[str, Any]:
+def _container(kubernetes: Kubernetes, interface: str) -> dict[str, Any]:
+    """Return the container; without a name of the interface, kube-vip takes the one that the default route leads to."""
     settings = {
+        **({"vip_interface": interface} if interface else {}),
         "vip_arp": "true",
         "port": str(kubernetes.port),
         "address": kubernetes.vip,
@@ -53,10 +55,16 @@ def _container(kubernetes: Kubernetes) -> dict[str, Any]:
     }
 
 
-def static_pod(kubernetes: Kubernetes, kubeconfig: str) -> str:
-    """Return kubeadm's static pod; `kubeconfig` is the file of /etc/kubernetes that it talks to the API with."""
+def static_pod(kubernetes: Kubernetes, kubeconfig: str, interface: str = "") -> str:
+    """Return kubeadm's static pod.
+
+    Args:
+        kubernetes: what all members share.
+        kubeconfig: the file of /etc/kubernetes that it talks to the API with.
+        interface: what the node's address is on, "" for where the default route leads.
+    """
     container = {
-        **_container(kubernetes),
+        **_container(kubernetes, interface),
         "volumeMounts": [{"name": "kubeconfig", "mountPath": "/etc/kubernetes/admin.conf"}],
     }
     path = {"path": f"/etc/kubernetes/{kubeconfig}", "type": "FileOrCreate"}
@@ -75,7 +83,7 @@ def static_pod(kubernetes: Kubernetes, kubeconfig: str) -> str:
 
 
 def daemon_set(kubernetes: Kubernetes) -> str:
-    """Return k3s' manifest: a DaemonSet on the servers, and the rights it needs."""
+    """Return k3s' manifest: a DaemonSet on the servers, one more for the head if it is one of them, and the rights it needs."""
     name = {"name": "kube-vip", "namespace": "kube-system"}
     role = {"name": "system:kube-vip-role"}
     binding = {
@@ -85,30 +93,12 @@ def daemon_set(kubernetes: Kubernetes) -> str:
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", **role},
         "subjects": [{"kind": "ServiceAccount", **name}],
     }
-    affinity = {
-        "nodeAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": {
-                "nodeSelectorTerms": [
-                    {
-                        "matchExpressions": [
-                            {"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}
-                        ]
-                    }
-                ]
-            }
-        }
-    }
-    spec = {
-        "affinity": affinity,
-        "containers": [_container(kubernetes)],
-        "hostNetwork": True,
-        "serviceAccountName": "kube-vip",
-        "tolerations": [
-            {"effect": "NoSchedule", "operator": "Exists"},
-            {"effect": "NoExecute", "operator": "Exists"},
-        ],
-    }
-    labels = {"app.kubernetes.io/name": "kube-vip"}
+    apart = [server for server in kubernetes.servers if server.interface]
+    sets = [_set(kubernetes, "kube-vip", "", "NotIn", [kubernetes.node_name(one) for one in apart])]
+    sets += [
+        _set(kubernetes, f"kube-vip-{one.hostname}", one.interface, "In", [kubernetes.node_name(one)])
+        for one in apart
+    ]
     documents: list[dict[str, Any]] = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": name},
         {
@@ -118,14 +108,36 @@ def daemon_set(kubernetes: Kubernetes) -> str:
             "rules": RULES,
         },
         binding,
-        {
-            "apiVersion": "apps/v1",
-            "kind": "DaemonSet",
-            "metadata": {**name, "labels": labels},
-            "spec": {
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": spec},
-            },
-        },
+        *sets,
     ]
     return document.dump(*documents)
+
+
+def _set(
+    kubernetes: Kubernetes, name: str, interface: str, operator: str, nodes: list[str]
+) -> dict[str, Any]:
+    """Return the DaemonSet of the servers with, or without, these names."""
+    servers: list[dict[str, Any]] = [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]
+    if nodes:
+        servers.append({"key": "kubernetes.io/hostname", "operator": operator, "values": nodes})
+    terms = {"nodeSelectorTerms": [{"matchExpressions": servers}]}
+    labels = {"app.kubernetes.io/name": name}
+    spec = {
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}},
+        "containers": [_container(kubernetes, interface)],
+        "hostNetwork": True,
+        "serviceAccountName": "kube-vip",
+        "tolerations": [
+            {"effect": "NoSchedule", "operator": "Exists"},
+            {"effect": "NoExecute", "operator": "Exists"},
+        ],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": name, "namespace": "kube-system", "labels": labels},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }

@@ -10,17 +10,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pibake.network import dhcpcd, ifcfg, ifupdown, manager, netplan, networkd
+from pibake.network import dhcpcd, gateway, ifcfg, ifupdown, manager, mdns, netplan, networkd
 from pibake.network.cloud import network_config, unfit
 from pibake.network.ports import ETHERNET
-from pibake.network.wifi import commands, kernel_words, radio
+from pibake.network.wifi import commands, kernel_words, radio, wireless
 from pibake.system import Network
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
     from pibake.plan import NodePlan
 
-__all__ = ["ETHERNET", "commands", "files", "kernel_words", "network_config", "radio", "unfit"]
+__all__ = [
+    "ETHERNET",
+    "commands",
+    "files",
+    "gateway",
+    "kernel_words",
+    "mdns",
+    "network_config",
+    "radio",
+    "unfit",
+    "wireless",
+]
 
 RENDERERS = {
     Network.NETPLAN: netplan.files,
@@ -42,7 +53,7 @@ _HANDS_OFF = Tree(
 
 
 def files(node: NodePlan, style: Network, port: str = ETHERNET) -> Tree:
-    """Return the files that give a node its network, to be laid over the root file system of an image.
+    """Return the files that give a node its network, to be laid over the root file system of an image, and what makes the head one.
 
     They replace what an image has under the same names, and where they name a file that is a symbolic link in the
     image (`etc/resolv.conf` often is), the link itself has to go.
@@ -56,4 +67,4 @@ def files(node: NodePlan, style: Network, port: str = ETHERNET) -> Tree:
     Raises:
         PibakeError: the program cannot do what the node needs.
     """
-    return RENDERERS[style](node, port) | radio(node) | _HANDS_OFF
+    return RENDERERS[style](node, port) | radio(node) | gateway.files(node) | _HANDS_OFF

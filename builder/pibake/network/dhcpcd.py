@@ -42,20 +42,25 @@ def files(node: NodePlan, port: str) -> Tree:
         tree["etc/dhcpcd.exit-hook"] = lines(
             node, 'case "$interface-$reason" in', f"    {name}-CARRIER | {name}-STATIC*) {route} ;;", "esac"
         )
-    if not node.link.ra:
+    silent = [*([name] if not node.link.ra else []), *([node.head.upstream.name] if node.head else [])]
+    if silent:
         # dhcpcd takes router advertisements over from the kernel, or else leaves them to it
-        tree["etc/sysctl.d/90-pibake.conf"] = lines(node, f"net.ipv6.conf.{name}.accept_ra = 0")
+        settings = (f"net.ipv6.conf.{port}.accept_ra = 0" for port in silent)
+        tree["etc/sysctl.d/90-pibake.conf"] = lines(node, *settings)
     if node.link.vlan:
         tree[f"etc/systemd/system/{VLAN_UNIT}"] = lines(node, *_unit(node, name, below))
         tree[WANTED] = lines(node, "[Unit]", f"Wants={VLAN_UNIT}")
-    if node.wifi:
-        tree[SUPPLICANT] = wifi.supplicant(node, node.wifi)
+    if network := wifi.wireless(node):
+        tree[SUPPLICANT] = wifi.supplicant(node, network)
     return Tree(tree) | renaming(node)
 
 
 def _conf(node: NodePlan, name: str, below: str) -> Iterator[str]:
-    yield f"allowinterfaces {' '.join(dict.fromkeys([below, name]))}"
-    yield from ("persistent", "noipv4ll", "nohook resolv.conf")
+    outer = node.head.upstream if node.head else None
+    yield f"allowinterfaces {' '.join(dict.fromkeys([below, name, *([outer.name] if outer else [])]))}"
+    # what DHCP says of the head's name servers is what there is to know of them
+    told = outer and not outer.address and not outer.nameservers
+    yield from ("persistent", "noipv4ll", *([] if told else ["nohook resolv.conf"]))
     if below != name:
         yield from ("", f"interface {below}", "noipv4", "noipv6")
     yield from ("", f"interface {name}")
@@ -68,6 +73,10 @@ def _conf(node: NodePlan, name: str, below: str) -> Iterator[str]:
         yield "noipv4"
     if not node.link.ra:
         yield "noipv6rs"
+    if outer:
+        yield from ("", f"interface {outer.name}", "noipv6")
+        if outer.address:
+            yield from (f"static ip_address={outer.address}", f"static routers={outer.gateway}")
 
 
 def _unit(node: NodePlan, name: str, below: str) -> Iterator[str]:

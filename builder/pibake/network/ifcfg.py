@@ -25,8 +25,13 @@ def files(node: NodePlan, port: str) -> Tree:
     """Return the file of the port, and of the VLAN on it.
 
     Raises:
-        PibakeError: the node is to use Wi-Fi, which the network service cannot.
+        PibakeError: the node is to use Wi-Fi, which the network service cannot, or is the head.
     """
+    if node.head:
+        raise PibakeError(
+            f"{node.hostname} is the head, and this base configures its network by ifcfg files: what the head needs comes in Debian packages",
+            "give it a base that is Debian or made of it",
+        )
     if node.wifi:
         raise PibakeError(
             f"{node.hostname} has `link: wifi`, and this base configures its network by ifcfg files, which know no WPA",

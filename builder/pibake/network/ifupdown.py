@@ -17,25 +17,43 @@ from pibake.tree import File, Tree
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pibake.plan import NodePlan
+    from pibake.plan import NodePlan, Upstream
 
 SUPPLICANT = "etc/wpa_supplicant/wpa_supplicant.conf"
+SILENT = "pre-up echo 0 > /proc/sys/net/ipv6/conf/$IFACE/accept_ra || :"
 
 
 def files(node: NodePlan, port: str) -> Tree:
     """Return the files; the main one reads no other file than ours, so that no other one configures the port too."""
     name = named(node, port)
-    own = f"etc/network/interfaces.d/{name}"
+    stanzas = {name: _vlan(node, name) if node.link.vlan else _port(node, name)}
+    if node.head:
+        stanzas[node.head.upstream.name] = _outer(node.head.upstream)
+    own = {f"etc/network/interfaces.d/{name}": lines(node, *rows) for name, rows in stanzas.items()}
+    sources = [f"source /{path}" for path in own]
     tree = {
-        "etc/network/interfaces": lines(node, f"source /{own}", "", "auto lo", "iface lo inet loopback"),
-        own: lines(node, *(_vlan(node, name) if node.link.vlan else _port(node, name))),
+        "etc/network/interfaces": lines(node, *sources, "", "auto lo", "iface lo inet loopback"),
+        **own,
         "etc/resolv.conf": resolver(node),
         "etc/resolv.conf.head": resolver(node),
         "etc/systemd/system/dhcpcd.service": File(b""),
     }
-    if node.wifi:
-        tree[SUPPLICANT] = wifi.supplicant(node, node.wifi)
+    if network := wifi.wireless(node):
+        tree[SUPPLICANT] = wifi.supplicant(node, network)
     return Tree(tree) | renaming(node)
+
+
+def _outer(outer: Upstream) -> Iterator[str]:
+    """Yield the head's way out, which is asked for after its port to the nodes is up."""
+    yield from (f"auto {outer.name}", f"allow-hotplug {outer.name}")
+    yield f"iface {outer.name} inet {'static' if outer.address else 'dhcp'}"
+    if outer.address:
+        yield from (f"    address {outer.address}", f"    gateway {outer.gateway}")
+    if outer.nameservers:
+        yield f"    dns-nameservers {' '.join(outer.nameservers)}"
+    if outer.wifi:
+        yield f"    wpa-conf /{SUPPLICANT}"
+    yield from (f"iface {outer.name} inet6 manual", f"    {SILENT}")
 
 
 def _port(node: NodePlan, name: str) -> Iterator[str]:
@@ -79,4 +97,4 @@ def _stanzas(node: NodePlan, name: str, extra: list[str]) -> Iterator[str]:
         extra = []
     if not link.ra and all(address.version == 4 for address in link.addresses):
         yield f"iface {name} inet6 manual"
-        yield "    pre-up echo 0 > /proc/sys/net/ipv6/conf/$IFACE/accept_ra || :"
+        yield f"    {SILENT}"

@@ -9,12 +9,12 @@ import re
 import uuid
 from typing import TYPE_CHECKING
 
-from pibake.network.ports import ini, vlan_name
+from pibake.network.ports import ini, renaming, vlan_name
 from pibake.tree import Tree
 
 if TYPE_CHECKING:
     from pibake.network.ports import Pairs
-    from pibake.plan import NodePlan
+    from pibake.plan import NodePlan, Upstream, Wifi
     from pibake.tree import File
 
 FOLDER = "etc/NetworkManager/system-connections"
@@ -23,18 +23,43 @@ PRIORITY = 100
 
 
 def files(node: NodePlan, _port: str) -> Tree:
-    """Return the profile, and with a VLAN another for the port below it."""
+    """Return the profile, with a VLAN another for the port below it, and another for the head's way out."""
+    if node.head is None:
+        return _inner(node)
+    return _inner(node, node.head.port) | _outer(node, node.head.upstream) | renaming(node)
+
+
+def _outer(node: NodePlan, outer: Upstream) -> Tree:
+    """Return the profile of the head's way out, which is tried again for ever."""
+    servers = [("dns", "".join(f"{server};" for server in outer.nameservers))] if outer.nameservers else []
+    address = [("address1", f"{outer.address},{outer.gateway}")] if outer.address else []
+    families = [
+        ("ipv4", [("method", "manual" if outer.address else "auto"), *address, *servers]),
+        ("ipv6", [("method", "disabled")]),
+    ]
+    if outer.wifi:
+        return _profile(node, "pibake-outer", "wifi", *_wireless(outer.wifi), *families, interface=outer.name)
+    ethernet = ("ethernet", [("mac-address", outer.mac.upper())] if outer.mac else [])
+    return _profile(node, "pibake-outer", "ethernet", ethernet, *families, interface=outer.name)
+
+
+def _wireless(wifi: Wifi) -> tuple[tuple[str, Pairs], tuple[str, Pairs]]:
+    network: Pairs = [("mode", "infrastructure"), ("ssid", _ssid(wifi.ssid))]
+    key: Pairs = [("key-mgmt", "wpa-psk"), ("psk", wifi.psk.reveal())]
+    return ("wifi", network), ("wifi-security", key)
+
+
+def _inner(node: NodePlan, port: str = "") -> Tree:
+    """Return the profile of the node's link; `port` is the name of the port, where it has one that is known."""
     ethernet = ("ethernet", [("mac-address", node.link.mac.upper())] if node.link.mac else [])
     if node.wifi:
-        network: Pairs = [("mode", "infrastructure"), ("ssid", _ssid(node.wifi.ssid))]
-        key: Pairs = [("key-mgmt", "wpa-psk"), ("psk", node.wifi.psk.reveal())]
-        return _profile(node, "pibake", "wifi", ("wifi", network), ("wifi-security", key), *_addressing(node))
+        return _profile(node, "pibake", "wifi", *_wireless(node.wifi), *_addressing(node), interface=port)
     if node.link.vlan is None:
-        return _profile(node, "pibake", "ethernet", ethernet, *_addressing(node))
+        return _profile(node, "pibake", "ethernet", ethernet, *_addressing(node), interface=port)
     nothing = ("ipv4", [("method", "disabled")]), ("ipv6", [("method", "disabled")])
     vlan = ("vlan", [("id", node.link.vlan), ("parent", _uuid(node, "pibake-port"))])
     return _profile(node, "pibake", "vlan", vlan, *_addressing(node), interface=vlan_name(node)) | _profile(
-        node, "pibake-port", "ethernet", ethernet, *nothing
+        node, "pibake-port", "ethernet", ethernet, *nothing, interface=port
     )
 
 
@@ -45,6 +70,7 @@ def _profile(node: NodePlan, name: str, kind: str, *sections: tuple[str, Pairs],
         ("type", kind),
         *([("interface-name", interface)] if interface else []),
         ("autoconnect-priority", PRIORITY),
+        *([("autoconnect-retries", 0)] if name == "pibake-outer" else []),
     ]
     file: File = ini(node, ("connection", connection), *sections, mode=0o600)
     return Tree({f"{FOLDER}/{name}.nmconnection": file})

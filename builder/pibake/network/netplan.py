@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from pibake import resources
-from pibake.network.ports import WIFI
+from pibake.network.ports import WIFI, named, renaming
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
@@ -25,13 +25,23 @@ def version_2(node: NodePlan, port: str = "") -> str:
     passphrase could: netplan tells them apart.
     """
     return resources.render(
-        "cloud-init/network-config.j2", node=node, link=node.link, wifi=node.wifi, port=port, radio=WIFI
+        "cloud-init/network-config.j2",
+        node=node,
+        link=node.link,
+        wifi=node.wifi,
+        port=port,
+        radio=WIFI,
+        outer=node.head.upstream if node.head else None,
     )
 
 
 def files(node: NodePlan, _port: str) -> Tree:
-    """Return the configuration, under the name that cloud-init gives to its own, so that one of those is replaced."""
-    text = version_2(node)
+    """Return the configuration, under the name that cloud-init gives to its own, so that one of those is replaced.
+
+    The head's two ports have names that others rely on, which udev gives them by files of its own.
+    """
+    text = version_2(node, named(node, "") if node.head else "")
     head, _, rest = text.partition("\n")
     body = f"{head}\nnetwork:\n{textwrap.indent(rest, '  ')}"
-    return Tree({"etc/netplan/50-cloud-init.yaml": File(body.encode(), 0o600)})
+    names = renaming(node) if node.head else Tree()
+    return Tree({"etc/netplan/50-cloud-init.yaml": File(body.encode(), 0o600)}) | names

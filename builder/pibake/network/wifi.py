@@ -34,17 +34,23 @@ def supplicant(node: NodePlan, wifi: Wifi) -> File:
     )
 
 
+def wireless(node: NodePlan) -> Wifi | None:
+    """Return the wireless network that a node is on, with its link or with the head's way out; it has one radio."""
+    return node.wifi or (node.head.upstream.wifi if node.head else None)
+
+
 def radio(node: NodePlan) -> Tree:
-    """Return the files that let a radio send from the first boot; nothing for a node on Ethernet.
+    """Return the files that let a radio send from the first boot; nothing for a node without Wi-Fi.
 
     Raspberry Pi OS loads rfkill with `default_state=0` and ships NetworkManager's state with `WirelessEnabled=false`,
     to keep radios silent until somebody has told the country (pi-gen, stage2/02-net-tweaks). modprobe joins the
     options of all its files in the order of their names, and the kernel takes the last.
     """
-    if node.wifi is None:
+    wifi = wireless(node)
+    if wifi is None:
         return Tree()
     options = (
-        f"options cfg80211 ieee80211_regdom={node.wifi.country}",
+        f"options cfg80211 ieee80211_regdom={wifi.country}",
         "options rfkill default_state=1",
     )
     return Tree(
@@ -57,11 +63,12 @@ def radio(node: NodePlan) -> Tree:
 
 def kernel_words(node: NodePlan) -> tuple[str, ...]:
     """Return the words of the kernel command line that Wi-Fi needs: its country, by cfg80211's module parameter."""
-    return (f"cfg80211.ieee80211_regdom={node.wifi.country}",) if node.wifi else ()
+    wifi = wireless(node)
+    return (f"cfg80211.ieee80211_regdom={wifi.country}",) if wifi else ()
 
 
 def commands(node: NodePlan) -> tuple[str, ...]:
     """Return shell commands that do for the first boot what `radio`'s files, written by then, do for later ones."""
-    if node.wifi is None:
+    if wireless(node) is None:
         return ()
     return ("rfkill unblock wlan 2> /dev/null || :", "nmcli radio wifi on 2> /dev/null || :")

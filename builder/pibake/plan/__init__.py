@@ -6,8 +6,11 @@ so it prints as JSON and is the dry run.
 
 from __future__ import annotations
 
+from pibake.config.addon import Addon, ChartRef
 from pibake.plan.decide import plan
+from pibake.plan.disks import Disk, disk_json
 from pibake.plan.fleet import Fleet, Peer
+from pibake.plan.head import Forward, Head, Lease, Upstream
 from pibake.plan.membership import (
     K3sAgent,
     K3sServer,
@@ -36,8 +39,13 @@ from pibake.plan.values import (
 )
 
 __all__ = [
+    "Addon",
     "BaseRef",
+    "ChartRef",
+    "Disk",
     "Fleet",
+    "Forward",
+    "Head",
     "Hook",
     "Host",
     "K3sAgent",
@@ -45,6 +53,7 @@ __all__ = [
     "KubeadmInit",
     "KubeadmJoin",
     "Kubernetes",
+    "Lease",
     "Link",
     "Membership",
     "Netboot",
@@ -55,9 +64,11 @@ __all__ = [
     "Plan",
     "Server",
     "SshKey",
+    "Upstream",
     "User",
     "Wifi",
     "Wire",
+    "disk_json",
     "node_json",
     "part_name",
     "plan",

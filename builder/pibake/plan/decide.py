@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from pibake.config.disks import FILE_SYSTEMS, label_of
 from pibake.config.model import DEFAULT_BASE, FileBase, KeyAt, KeyFile, UrlBase
-from pibake.plan import members
+from pibake.plan import head, members
+from pibake.plan.addons import addons, packages
+from pibake.plan.disks import Disk
 from pibake.plan.fleet import Fleet, Peer
 from pibake.plan.values import (
     BaseRef,
@@ -27,7 +30,7 @@ from pibake.plan.values import (
 
 if TYPE_CHECKING:
     from pibake.config import Cluster
-    from pibake.config.model import ClusterFile, Common, Network, Node
+    from pibake.config.model import ClusterFile, Common, DataDisk, Network, Node
     from pibake.config.model import User as WrittenUser
     from pibake.plan.membership import Kubernetes
 
@@ -35,6 +38,8 @@ BOARD = "generic"
 LOCALE = "C.UTF-8"
 TIMEZONE = "Etc/UTC"
 LINK = "ethernet"
+MDNS = ("avahi-daemon",)
+"""What answers to a node's name by multicast; nodes themselves have each other's names in /etc/hosts."""
 
 
 def plan(cluster: Cluster) -> Plan:
@@ -43,9 +48,10 @@ def plan(cluster: Cluster) -> Plan:
     users = tuple(_user(user, cluster) for user in file.users)
     hosts = tuple(host for node in file.nodes for host in _hosts(node, file.domain))
     shared = members.kubernetes(cluster)
-    decide = _Decide(cluster, users, hosts, shared)
+    chosen = addons(cluster)
+    decide = _Decide(cluster, users, hosts, shared, packages(chosen))
     sources = (*((cluster.source,) if cluster.source else ()), *cluster.files_read)
-    nodes = [decide.node(node) for node in file.nodes]
+    nodes = [decide.node(node) for node in cluster.nodes]
     fleet = Fleet(file.cluster, file.domain, tuple(map(_peer, nodes)))
     nodes = [replace(node, fleet=fleet) for node in nodes]
     folder = cluster.source.parent if cluster.source else None
@@ -54,51 +60,66 @@ def plan(cluster: Cluster) -> Plan:
         written.dhcp, written.interface or "", written.disk, written.adopt, written.adopt_window
     )
     subnet = file.network.subnet
-    return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder, subnet, netboot)
+    return Plan(file.cluster, file.domain, tuple(nodes), sources, shared, folder, subnet, netboot, chosen)
 
 
 @dataclass(frozen=True)
 class _Decide:
-    """What all nodes of a cluster share; `users` and `hosts` are the same objects in every node."""
+    """What all nodes of a cluster share; `users` and `hosts` are the same objects in every node.
+
+    `needed` are the packages that add-ons want.
+    """
 
     cluster: Cluster
     users: tuple[User, ...]
     hosts: tuple[Host, ...]
     kubernetes: Kubernetes | None
+    needed: tuple[str, ...]
 
     def node(self, node: Node) -> NodePlan:
-        defaults = self.cluster.file.defaults
         domain = self.cluster.file.domain
         short = node.hostname.partition(".")[0]
-        labels = dict(sorted({**defaults.labels, **node.labels}.items()))
+        written = node.packages or ()
+        disks = tuple(_disk(disk, self.cluster.file.cluster, short) for disk in node.disks or ())
+        makers = {FILE_SYSTEMS[disk.filesystem] for disk in disks} - {""}
         return NodePlan(
             hostname=short,
             fqdn=f"{short}.{domain}",
-            link=_link(node, self.cluster.file.network, domain),
-            role=members.role(self.cluster, node),
-            member=members.membership(self.cluster, self.kubernetes, node),
-            labels=MappingProxyType(labels),
-            board=node.board or defaults.board or BOARD,
-            memory=node.memory or defaults.memory or 0,
+            link=_link(node, self.cluster.file),
+            role=members.role(node),
+            member=members.membership(self.kubernetes, node),
+            labels=MappingProxyType(dict(sorted(node.labels.items()))),
+            board=node.board or BOARD,
+            memory=node.memory or 0,
             serial=node.serial or "",
-            base=self.base(node, defaults),
-            overlays=self.overlays(node, defaults),
+            base=self.base(node),
+            overlays=self.overlays(node),
             users=self.users,
-            locale=node.locale or defaults.locale or LOCALE,
-            timezone=node.timezone or defaults.timezone or TIMEZONE,
+            locale=node.locale or LOCALE,
+            timezone=node.timezone or TIMEZONE,
             hosts=self.hosts,
             wifi=_wifi(node, self.cluster.file),
-            packages=tuple(name for name in self.packages(node) if "/" not in name),
-            debs=tuple(deb for name in self.packages(node) if "/" in name for deb in self.cluster.debs[name]),
-            hooks=self.hooks(node, defaults),
-            wire=self.wire(node, defaults),
+            head=self.head(node),
+            mdns=self.cluster.file.network.mdns,
+            packages=tuple(
+                dict.fromkeys(
+                    [
+                        *(name for name in written if "/" not in name),
+                        *sorted(makers),
+                        *self.ours(node),
+                        *self.needed,
+                    ]
+                )
+            ),
+            debs=tuple(deb for name in written if "/" in name for deb in self.cluster.debs[name]),
+            hooks=self.hooks(node),
+            wire=Wire(node.root or Wire.root, node.state or Wire.state),
+            node_class=node.class_ or "",
+            disks=disks,
         )
 
-    def wire(self, node: Node, defaults: Common) -> Wire:
-        return Wire(node.root or defaults.root or Wire.root, node.state or defaults.state or Wire.state)
-
-    def base(self, node: Common, defaults: Common) -> BaseRef:
-        match node.base or defaults.base or DEFAULT_BASE:
+    def base(self, node: Common) -> BaseRef:
+        match node.base or DEFAULT_BASE:
             case FileBase(file=file, sha256=digest):
                 return BaseRef(file=str(self.cluster.images[file]), sha256=digest)
             case UrlBase(url=url, sha256=digest):
@@ -106,16 +127,28 @@ class _Decide:
             case name:
                 return BaseRef(name=name)
 
-    def overlays(self, node: Common, defaults: Common) -> tuple[Overlay, ...]:
-        names = node.overlays if node.overlays is not None else defaults.overlays or ()
+    def overlays(self, node: Common) -> tuple[Overlay, ...]:
+        names = node.overlays or ()
         return tuple(Overlay(name, self.cluster.overlays[name], self.cluster.items[name]) for name in names)
 
-    def packages(self, node: Common) -> tuple[str, ...]:
-        return node.packages if node.packages is not None else self.cluster.file.defaults.packages or ()
+    def ours(self, node: Node) -> tuple[str, ...]:
+        """Return the packages that what pibake does there needs."""
+        file = self.cluster.file
+        router = head.PACKAGES if head.is_head(node, file) else ()
+        return (*router, *(MDNS if file.network.mdns else ()))
 
-    def hooks(self, node: Common, defaults: Common) -> tuple[Hook, ...]:
-        names = node.hooks if node.hooks is not None else defaults.hooks or ()
-        return tuple(Hook(name, self.cluster.hooks[name]) for name in names)
+    def head(self, node: Node) -> head.Head | None:
+        file = self.cluster.file
+        outer = file.head.upstream.wifi if file.head else None
+        return head.head(
+            node,
+            self.cluster,
+            nameservers=_nameservers(file),
+            outer_wifi=Wifi(outer.ssid, outer.psk, outer.country) if outer else None,
+        )
+
+    def hooks(self, node: Common) -> tuple[Hook, ...]:
+        return tuple(Hook(name, self.cluster.hooks[name]) for name in node.hooks or ())
 
 
 def _peer(node: NodePlan) -> Peer:
@@ -126,20 +159,26 @@ def _peer(node: NodePlan) -> Peer:
     )  # fmt: skip
 
 
-def _link(node: Node, network: Network, domain: str) -> Link:
-    fallback = (network.gateway,) if network.gateway else ()
-    servers = network.dns if network.dns is not None else fallback
+def _link(node: Node, file: ClusterFile) -> Link:
+    """Decide a node's link; the head's leads out nowhere: its router and name servers are on the other side."""
+    network, is_head = file.network, head.is_head(node, file)
     return Link(
         address=ipaddress.ip_interface((node.address, network.subnet.prefixlen)),
-        gateway=network.gateway,
-        nameservers=tuple(str(server) for server in servers),
-        search=network.search if network.search is not None else (domain,),
+        gateway=None if is_head else network.gateway or head.inner_address(file),
+        nameservers=() if is_head else _nameservers(file),
+        search=network.search if network.search is not None else (file.domain,),
         vlan=network.vlan,
         mac=node.mac or "",
         address6=_interface6(node, network),
         gateway6=network.ipv6.gateway if node.address6 else None,
         ra=network.ipv6.ra,
     )
+
+
+def _nameservers(file: ClusterFile) -> tuple[str, ...]:
+    router = file.network.gateway or head.inner_address(file)
+    servers = file.network.dns if file.network.dns is not None else (router,) if router else ()
+    return tuple(map(str, servers))
 
 
 def _interface6(node: Node, network: Network) -> ipaddress.IPv6Interface | None:
@@ -150,9 +189,14 @@ def _interface6(node: Node, network: Network) -> ipaddress.IPv6Interface | None:
 
 def _wifi(node: Node, file: ClusterFile) -> Wifi | None:
     written = file.network.wifi
-    if written is None or (node.link or file.defaults.link or LINK) != "wifi":
+    if written is None or (node.link or LINK) != "wifi":
         return None
     return Wifi(written.ssid, written.psk, written.country)
+
+
+def _disk(disk: DataDisk, cluster: str, hostname: str) -> Disk:
+    label = disk.label or label_of(disk.mount)
+    return Disk(disk.device, disk.mount, disk.filesystem, label, f"{cluster}/{hostname}/{label}")
 
 
 def _hosts(node: Node, domain: str) -> tuple[Host, ...]:

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PORT = 6443
 """Where both distributions' API servers listen unless told otherwise."""
 
 
+class Named(Protocol):
+    """Whoever has a short name and a full one."""
+
+    @property
+    def hostname(self) -> str:
+        """Return the short one."""
+
+    @property
+    def fqdn(self) -> str:
+        """Return the one with the domain."""
+
+
 @dataclass(frozen=True)
 class Server:
-    """A control-plane node: its names and its address."""
+    """A control-plane node: its names, its address, and what that is on if it is not where the default route leads."""
 
     hostname: str
     fqdn: str
     address: str
+    interface: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,6 +49,9 @@ class Kubernetes:
         servers: the control plane; the first of them starts the cluster.
         cluster_dns: address of the cluster's DNS service.
         datastore: file with an external datastore's URL, or None.
+        disable: components that k3s leaves out.
+        k3s: what add-ons add to the configuration of k3s' servers.
+        node_names: what nodes are called in the cluster: "short" or "full".
         token_ttl: life of kubeadm's bootstrap token, counted from the first server's start.
     """
 
@@ -55,7 +73,13 @@ class Kubernetes:
     cni: str = "flannel"
     token_ttl: str = "24h"  # noqa: S105 - a length of time
     phone_home: str = ""
+    k3s: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    node_names: str = "short"
     port: int = PORT
+
+    def node_name(self, node: Named) -> str:
+        """Return the name of a node's object in the cluster."""
+        return node.fqdn if self.node_names == "full" else node.hostname
 
     @property
     def host(self) -> str:
@@ -66,6 +90,11 @@ class Kubernetes:
     def url(self) -> str:
         """Where the API server is, as seen by nodes and people."""
         return f"https://{self.host}"
+
+    @property
+    def minor(self) -> int:
+        """The release's second number: 31 of v1.31.4."""
+        return int(self.version.split(".")[1])
 
     @property
     def embedded_etcd(self) -> bool:
@@ -108,10 +137,18 @@ class Membership:
     taints: tuple[str, ...]
     kubernetes: Kubernetes = field(hash=False)
 
+    @property
+    def starts(self) -> bool:
+        """Whether this node starts the cluster, and brings its add-ons."""
+        return self.part in {K3sServer(first=True), KubeadmInit()}
+
 
 def kubernetes_json(kubernetes: Kubernetes) -> dict[str, Any]:
     """Return what all members share as JSON values, without what is empty."""
     found = {key: value for key, value in vars(kubernetes).items() if value not in ("", (), None, False)}
+    found["k3s"] = dict(kubernetes.k3s)
+    if not kubernetes.k3s:
+        del found["k3s"]
     found["servers"] = [server.hostname for server in kubernetes.servers]
     for key in ("bundle", "datastore", "registries"):
         if key in found:

@@ -8,14 +8,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pibake.errors import PibakeError
+from pibake.plan import head as heads
+from pibake.plan.addons import addon_json
+from pibake.plan.disks import disk_json
 from pibake.plan.membership import kubernetes_json, part_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from pibake.config.addon import Addon
     from pibake.config.overlays import Item
+    from pibake.plan.disks import Disk
     from pibake.plan.fleet import Fleet
+    from pibake.plan.head import Head
     from pibake.plan.membership import Kubernetes, Membership
     from pibake.secret import Secret
 
@@ -159,7 +165,8 @@ class NodePlan:
 
     `serial` is the low 8 hex digits, empty where not known; `memory` is in MiB, 0 where not known. With `wifi` its link
     is the Wi-Fi port, otherwise an Ethernet port. `wired` says that it boots from the wire, and
-    `wire` how it would. `report` is the URL it posts its state to, unless Kubernetes' `phone_home` names another. Every
+    `wire` how it would. `head` is set on the one node that is the router of the others, and `mdns` has it answer to its name
+    by multicast. `report` is the URL it posts its state to, unless Kubernetes' `phone_home` names another. Every
     node can be a key of a dict; what all nodes share is left out of its hash.
     """
 
@@ -186,6 +193,10 @@ class NodePlan:
     wire: Wire = Wire()
     wired: bool = False
     report: str = ""
+    node_class: str = ""
+    disks: tuple[Disk, ...] = ()
+    head: Head | None = None
+    mdns: bool = False
 
     @property
     def image_name(self) -> str:
@@ -195,7 +206,10 @@ class NodePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will happen; `sources` are the files it was read from (for dates), `folder` is that of cluster.yaml."""
+    """What will happen; `sources` are the files it was read from (for dates), `folder` is that of cluster.yaml.
+
+    `addons` are in the order in which they are applied.
+    """
 
     cluster: str
     domain: str
@@ -205,6 +219,12 @@ class Plan:
     folder: Path | None = None
     subnet: ipaddress.IPv4Network | ipaddress.IPv6Network | None = None
     netboot: Netboot = Netboot()
+    addons: tuple[Addon, ...] = ()
+
+    @property
+    def link(self) -> Link:
+        """The link that nodes have: another than the head's, if there is one."""
+        return next((node.link for node in self.nodes if node.head is None), self.nodes[0].link)
 
     def node(self, name: str) -> NodePlan:
         """Return a node by its short or full name."""
@@ -224,6 +244,7 @@ class Plan:
             "domain": self.domain,
             "netboot": vars(self.netboot),
             "kubernetes": kubernetes_json(self.kubernetes) if self.kubernetes else None,
+            "addons": [addon_json(addon) for addon in self.addons],
             "sources": [str(path) for path in self.sources],
             "nodes": [node_json(node) for node in self.nodes],
         }
@@ -244,6 +265,8 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "gateway6": str(link.gateway6) if link.gateway6 else None,
         "ra": link.ra,
         "wifi": {"ssid": node.wifi.ssid, "country": node.wifi.country} if node.wifi else None,
+        "head": heads.to_json(node.head) if node.head else None,
+        "mdns": node.mdns,
         "vlan": link.vlan,
         "mac": link.mac or None,
         "serial": node.serial or None,
@@ -257,6 +280,8 @@ def node_json(node: NodePlan) -> dict[str, Any]:
         "packages": [*node.packages, *(str(deb) for deb in node.debs)],
         "hooks": [{"name": hook.name, "path": str(hook.path)} for hook in node.hooks],
         "wire": vars(node.wire),
+        "class": node.node_class or None,
+        "disks": [disk_json(disk) for disk in node.disks],
         "users": [_user_json(user) for user in node.users],
         "locale": node.locale,
         "timezone": node.timezone,

@@ -30,6 +30,8 @@ def _hindrance(node: NodePlan) -> str:
     board = BOARDS[node.board]
     if board.netboot == "none":
         return f"the {board.title} has no Ethernet port to boot from"
+    if node.head:
+        return "it is the head, which is up before others boot, from a card"
     if node.wifi:
         return "it is on Wi-Fi, and no board boots over that"
     if node.link.vlan is not None:

@@ -204,6 +204,12 @@ RULES = (
         _wrong,
     ),
     Rule(
+        "install", "a data disk is missing, or is neither empty nor its own",
+        "{detail}",
+        "do what it says: it is tried again by itself, within a minute; docs/disks.md has more",
+        _says("data disk"),
+    ),
+    Rule(
         "install", "what it needs is not installed, or not in 15 min",
         "{detail}",
         "mend what it names, then `pibake serve --renew {node}` if it is in the image; `pibake ssh {node} sudo journalctl -u pibake-install`",

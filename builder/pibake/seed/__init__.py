@@ -68,10 +68,11 @@ def vehicle(system: System) -> Vehicle:
 def early(node: NodePlan, system: System) -> bool:
     """Return whether a node needs `pibake-seed.service` in its golden image.
 
-    On Wi-Fi it does: its key would otherwise stay on the boot partition, in the network-config that cloud-init reads there.
+    On Wi-Fi it does: its key would otherwise stay on the boot partition, in the network-config that cloud-init reads there. So does
+    the head, whose rules have to be there before its port to the outside is.
     """
     cloud_init = system.cloud_init
-    if cloud_init is None or node.wifi is not None or system.growth is Growth.PIBAKE:
+    if cloud_init is None or network.wireless(node) or node.head or system.growth is Growth.PIBAKE:
         return True
     return bool(network.unfit(node, cloud_init))
 
@@ -111,12 +112,12 @@ def seed(
     lays = early(node, system)
     wires = network.files(node, system.network) if lays else Tree()
     # a Wi-Fi key leaves the boot partition with the other secrets
-    secret |= Tree({path: file for path, file in wires if node.wifi and not file.mode & 0o077})
+    secret |= Tree({path: file for path, file in wires if network.wireless(node) and not file.mode & 0o077})
     wires = Tree({path: file for path, file in wires if path not in secret.files})
     parts: dict[str, bytes] = {}
     if system.cloud_init:
         # the golden image has the joining unit already where anything of pibake's is in it
-        joins = bool(node.member or lays or node.packages or node.debs)
+        joins = bool(node.member or lays or node.packages or node.debs or node.disks)
         program = Tree() if joins else Tree.read(resources.path("overlays", "node"))
         parts = cloud.files(node, keys, files | program, secret, system, early=lays, starts_join=not joins)
         laid = wires | accounts.settings(system) if lays else Tree()
@@ -153,6 +154,8 @@ def _words(node: NodePlan, system: System) -> tuple[str, ...]:
     Programs that know ports by their full names only, as all but three do, find a port without a known MAC address by the
     kernel's own name for it, which udev is told to leave (systemd.net-naming-scheme(7)).
     """
+    if node.head:
+        return (*network.kernel_words(node), *(("net.ifnames=0",) if node.head.kernel_names else ()))
     by_pattern = system.network in {Network.NETPLAN, Network.NETWORKD, Network.NETWORK_MANAGER}
     if system.cloud_init and not early(node, system):
         by_pattern = system.cloud_init.renders[0] is Network.NETPLAN

@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from pibake import network
-from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin
+from pibake.plan import K3sAgent, K3sServer, KubeadmInit, KubeadmJoin, disk_json
 from pibake.tree import File, Tree
 
 if TYPE_CHECKING:
     from pibake.identity import Secrets
-    from pibake.plan import Membership, NodePlan
+    from pibake.plan import Host, Membership, NodePlan
 
 PASSWORDS = "etc/pibake/passwords"
 """Lines for `chpasswd -e`; whoever has set them removes the file."""
@@ -19,12 +19,11 @@ PASSWORDS = "etc/pibake/passwords"
 
 def files(node: NodePlan, secrets: Secrets | None) -> Tree:
     """Return what every node has, whatever its system."""
-    return network.radio(node) | Tree(
-        {
-            "etc/hosts": File(_hosts(node).encode()),
-            "etc/pibake/node.json": File(_node_json(node, secrets).encode()),
-        }
-    )
+    texts = {"etc/hosts": _hosts(node), "etc/pibake/node.json": _node_json(node, secrets)}
+    if node.disks:
+        texts["etc/pibake/disks.json"] = _disks_json(node)
+    own = Tree({path: File(text.encode()) for path, text in texts.items()})
+    return network.radio(node) | network.mdns.files(node) | own
 
 
 def secret(node: NodePlan, secrets: Secrets | None) -> Tree:
@@ -41,15 +40,26 @@ def secret(node: NodePlan, secrets: Secrets | None) -> Tree:
 
 def _hosts(node: NodePlan) -> str:
     """Return /etc/hosts with every node of the cluster; the node's own name means its real address, as Kubernetes wants."""
+
+    def multicast(host: Host) -> str:
+        name = f"{host.hostname}.local"
+        return f" {name}" if node.mdns and name != host.fqdn else ""
+
     lines = [
         "# Made by pibake: every node of the cluster, so that names work before DNS does.",
         "127.0.0.1 localhost",
         "::1 localhost ip6-localhost ip6-loopback",
         "ff02::1 ip6-allnodes",
         "ff02::2 ip6-allrouters",
-        *(f"{host.address} {host.fqdn} {host.hostname}" for host in node.hosts),
+        *(f"{host.address} {host.fqdn} {host.hostname}{multicast(host)}" for host in node.hosts),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _disks_json(node: NodePlan) -> str:
+    """Return /etc/pibake/disks.json: what `pibake-disks` knows of the data disks, by what names and UUIDs."""
+    disks = [{**disk_json(disk), "node": node.hostname} for disk in node.disks]
+    return json.dumps(disks, indent=1) + "\n"
 
 
 def _node_json(node: NodePlan, secrets: Secrets | None) -> str:
@@ -83,6 +93,7 @@ def _member_values(node: NodePlan, member: Membership, secrets: Secrets) -> dict
     return {
         "distribution": kubernetes.distribution,
         "version": kubernetes.version,
+        "member": kubernetes.node_name(node),
         "part": part,
         "endpoint": [host, kubernetes.port],
         "peers": others if part in {"server-first", "init"} else [],

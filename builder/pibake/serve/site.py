@@ -48,7 +48,7 @@ def site(plan: Plan, interface: str = "", ports: Ports | None = None) -> Site:
         used = {*nodes, *(gateway for node in plan.nodes for gateway in node.link.gateways)}
         raise _none(plan.subnet, named, list(inside), {name for name, _ in found}, taken=taken, used=used)
     ((name, address),) = inside.items()
-    link = plan.nodes[0].link
+    link = plan.link
     gateway = link.gateway if isinstance(link.gateway, ipaddress.IPv4Address) else None
     return Site(
         name, ipaddress.IPv4Interface((address.ip, plan.subnet.prefixlen)), plan.netboot.dhcp, gateway,

@@ -31,10 +31,13 @@ oras.logger.logger.set_level(logging.CRITICAL)  # the errors raised here say wha
 
 
 class Login:
-    """Who asks a registry; each thread gets a connection of its own, since sessions and tokens are not for several."""
+    """Who asks a registry; each thread gets a connection of its own, since sessions and tokens are not for several.
 
-    def __init__(self, reference: Reference, policy: web.Policy) -> None:
-        self.reference, self.policy = reference, policy
+    With `ours` it is the registry that PIBAKE_REGISTRY_USER and PIBAKE_REGISTRY_PASSWORD are for: no other gets to see them.
+    """
+
+    def __init__(self, reference: Reference, policy: web.Policy, *, ours: bool = True) -> None:
+        self.reference, self.policy, self.ours = reference, policy, ours
         self.root = f"{'http' if is_loopback(reference.host) else 'https'}://{reference.registry}/v2/"
         self._local = threading.local()
 
@@ -83,9 +86,10 @@ class Login:
 
     def refused(self, status: str) -> FetchError:
         """Return the error for an answer that says "not you"."""
+        way = ", or set PIBAKE_REGISTRY_USER and PIBAKE_REGISTRY_PASSWORD" if self.ours else ""
         return FetchError(
             f"{self.reference.registry} refuses access to {self.reference.repository} ({status})",
-            "log in with `docker login`, or set PIBAKE_REGISTRY_USER and PIBAKE_REGISTRY_PASSWORD; is the account allowed to do this?",
+            f"log in with `docker login`{way}; is the account allowed to do this?",
         )
 
     def _registry(self) -> Any:
@@ -93,7 +97,7 @@ class Login:
         registry.auth = _Auth()
         registry.session = registry.auth.session = Session(self.policy)
         user, password = (os.environ.get(f"PIBAKE_REGISTRY_{name}", "") for name in ("USER", "PASSWORD"))
-        if user and password:
+        if self.ours and user and password:
             registry.auth.set_basic_auth(user, password)
             return registry
         container = oras.container.Container(self.reference.repository)

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 PATIENCE = web.Policy(connect=30, read=60)
 """A registry takes its time to hash and move 64 MiB before it answers."""
 BLOCK = 256 * 1024
-ACCEPT = f"{MANIFEST}, application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+"""Manifests that name one manifest for each platform (OCI image specification, image-index.md; Docker's "Manifest List")."""
+ACCEPT = ", ".join([MANIFEST, "application/vnd.docker.distribution.manifest.v2+json", *INDEXES])
 Made = TypeVar("Made")
 
 
@@ -35,11 +40,14 @@ class Repository:
         reference: which.
         crew: the threads that ask, and who tells them to stop.
         policy: how patient to be.
+        ours: whether it is the one that PIBAKE_REGISTRY_USER is for.
     """
 
-    def __init__(self, reference: Reference, crew: Crew, policy: web.Policy | None = None) -> None:
+    def __init__(
+        self, reference: Reference, crew: Crew, policy: web.Policy | None = None, *, ours: bool = True
+    ) -> None:
         self.reference, self.crew, self.policy = reference, crew, policy or PATIENCE
-        self.login = Login(reference, self.policy)
+        self.login = Login(reference, self.policy, ours=ours)
         self.url = f"{self.login.root}{reference.repository}"
 
     def connect(self) -> None:
@@ -105,7 +113,9 @@ class Repository:
                     expected=blob.digest,
                     got=f"sha256:{total.hexdigest()} ({size} of {blob.size} bytes)",
                     source="the manifest",
-                    hint="the registry's storage is damaged: delete the blob there, and push again",
+                    hint="the registry's storage is damaged: delete the blob there, and push again"
+                    if self.login.ours
+                    else "the registry's storage is damaged, or somebody between it and you changes things",
                 )
 
         self._again(attempt)
@@ -126,7 +136,9 @@ class Repository:
                 for chunk in web.body(answer):
                     data += chunk
                     if len(data) > LARGEST:
-                        raise FetchError(f"the manifest of {self.reference} is larger than any of pibake's")
+                        raise FetchError(
+                            f"the manifest of {self.reference} is larger than registries have to take"
+                        )
                 return data
 
         data = self._again(attempt)
@@ -165,7 +177,9 @@ class Repository:
         if status in {401, 403}:
             raise self.login.refused(f"{status} {answer.reason} when {did}")
         hints = {
-            404: "is the name right? `pibake push` puts it there, and again what was deleted there",
+            404: "is the name right? `pibake push` puts it there, and again what was deleted there"
+            if self.login.ours
+            else "is the name right, with its tag or version?",
             413: "something before the registry (a proxy) takes no bodies of 64 MiB; raise its limit",
             405: "is it a registry that takes OCI artifacts?",
         }

@@ -23,12 +23,12 @@ from pibake import accel
 from pibake.errors import BootFailed, PibakeError
 from pibake.image.layout import boot_partition
 from pibake.run import find, spawn
-from pibake.vm import disk, kernel, reporter
+from pibake.vm import disk, kernel, reporter, storage
 from pibake.vm.command import command
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 FATAL = re.compile(
     r"Kernel panic|ALERT!|emergency (mode|shell)|\(initramfs\)|Unable to mount root|"
@@ -54,7 +54,8 @@ class StalledError(BootFailed):
 class Boot:
     """What a test boot needs to know: the image, its manifest, and how to run it.
 
-    `tap` is a tap device to put the node's Ethernet on, or "" for a network of its own with nobody else on it;
+    `tap` is a tap device to put the node's Ethernet on, or "" for a network of its own with nobody else on it, and `outer` the same
+    for the head's second port;
     `patience` is for how many seconds a node may wait for others before it reports that it does.
     """
 
@@ -64,6 +65,7 @@ class Boot:
     memory: int = 2048
     timeout: float = 600.0
     tap: str = ""
+    outer: str = ""
     patience: float = 10.0
     on_console: Callable[[str], None] = lambda _: None
     on_progress: Callable[[str], None] = lambda _: None
@@ -143,10 +145,11 @@ class Machine:
 def booted(boot: Boot, folder: Path) -> Iterator[Machine]:
     """Boot an image; end the machine when the block is left. `folder` is for its disk, sockets and log."""
     disk_file, disk_bytes = disk.prepare(boot.image, boot.disk, folder)
-    files = _boot_files(boot, disk_file, folder)
+    disks = storage.prepare(boot.manifest["node"].get("disks", ()), folder, boot.disk)
+    files = _boot_files(boot, disk_file, folder, storage.rules(disks))
     with running(
-        folder, files, boot.manifest["node"], disk_file=disk_file, tap=boot.tap, memory=boot.memory,
-        on_console=boot.on_console,
+        folder, files, boot.manifest["node"], disk_file=disk_file, tap=boot.tap, outer=boot.outer, memory=boot.memory,
+        on_console=boot.on_console, disks=disks,
     ) as machine:  # fmt: skip
         machine.disk_bytes = disk_bytes
         yield machine
@@ -160,8 +163,10 @@ def running(
     *,
     disk_file: Path | None = None,
     tap: str = "",
+    outer: str = "",
     memory: int = 2048,
     on_console: Callable[[str], None] = lambda _: None,
+    disks: Sequence[storage.Storage] = (),
 ) -> Iterator[Machine]:
     """Run a machine with a kernel, an initramfs and a command line, as a boot loader has them; end it with the block.
 
@@ -171,8 +176,10 @@ def running(
         node: its "hostname", "mac" and network, as in a manifest.
         disk_file: its disk, or None for a machine that has none.
         tap: a tap device to put its Ethernet on, or "" for a network of its own with nobody else on it.
+        outer: the same for the head's second port.
         memory: in MiB.
         on_console: told each line of its console.
+        disks: its data disks.
     """
     accelerator = "kvm" if platform.machine() == "aarch64" and accel.kvm().works else "tcg"
     port = _free_port()
@@ -187,6 +194,8 @@ def running(
         ssh_port=port,
         tap=tap,
         memory=memory,
+        disks=disks,
+        outer=outer,
     )
     # Whatever ends this process, even SIGKILL, ends the machine: nobody else knows of it.
     with spawn(["setpriv", "--pdeathsig", "KILL", *argv], why="boot the image") as child:
@@ -198,8 +207,8 @@ def running(
         yield machine
 
 
-def _boot_files(boot: Boot, disk_file: Path, folder: Path) -> Mapping[str, str]:
-    """Give a kept disk its image's seed, and take out what QEMU needs: kernel, initramfs with reporter, command line.
+def _boot_files(boot: Boot, disk_file: Path, folder: Path, rules: str) -> Mapping[str, str]:
+    """Give a kept disk its image's seed, and take out what QEMU needs: kernel, initramfs with reporter and udev rules, command line.
 
     Raises:
         PibakeError: no test boot can judge this image.
@@ -223,7 +232,7 @@ def _boot_files(boot: Boot, disk_file: Path, folder: Path) -> Mapping[str, str]:
     vehicle = boot.manifest.get("vehicle", "cloud-init")
     own = Path(files["initramfs"]).read_bytes()
     initramfs = folder / "initramfs-and-reporter"
-    initramfs.write_bytes(reporter.add(own, patience=boot.patience, vehicle=vehicle))
+    initramfs.write_bytes(reporter.add(own, patience=boot.patience, vehicle=vehicle, rules=rules))
     return files | {"initramfs": str(initramfs)}
 
 

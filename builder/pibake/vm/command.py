@@ -7,9 +7,13 @@ import ipaddress
 import os
 from typing import TYPE_CHECKING, Any
 
+from pibake.vm.storage import arguments
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from pibake.vm.storage import Storage
 
 REPORT_PORT = "io.pibake.report"
 
@@ -24,8 +28,13 @@ def command(
     ssh_port: int,
     tap: str,
     memory: int,
+    outer: str = "",
+    disks: Sequence[Storage] = (),
 ) -> list[str | Path]:
-    """Return the command that boots `disk`, or nothing, with a kernel of its own; sockets and the report go into `folder`."""
+    """Return the command that boots `disk`, or nothing, with a kernel of its own and data `disks`; sockets and the report go into `folder`.
+
+    The head has a second port, on the tap device `outer` or on a network of its own with nobody else on it.
+    """
     cpu = "host" if accelerator == "kvm" else "cortex-a72"
     engine = accelerator if accelerator == "kvm" else "tcg,thread=multi"
     storage = [
@@ -38,6 +47,8 @@ def command(
         "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
         "-kernel", files["kernel"], "-initrd", files["initramfs"], "-append", files["cmdline"],
         *(storage if disk else ()),
+        *arguments(disks),
+        *(_outer(node["head"], outer) if node.get("head") else ()),
         "-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no" if tap else network(node, ssh_port),
         "-device", f"virtio-net-device,netdev=net,mac={node['mac'] or local_mac(node['hostname'])}",
         "-device", "virtio-rng-device",
@@ -45,6 +56,19 @@ def command(
         "-chardev", f"file,id=report,path={folder / 'report'}",
         "-device", f"virtserialport,chardev=report,name={REPORT_PORT}",
         "-qmp", f"unix:{folder / 'qmp'},server=on,wait=off",
+    ]  # fmt: skip
+
+
+def _outer(head: Mapping[str, Any], tap: str) -> list[str]:
+    """Return the head's second port; Linux names ports on virtio-mmio from the last to the first: this is eth1."""
+    if head["upstream"]["wifi"]:
+        return []
+    fixed = head["upstream"]["address"]
+    net = f",net={ipaddress.ip_interface(fixed).network}" if fixed != "dhcp" else ""
+    mac = head["upstream"]["mac"] or local_mac("outer")
+    return [
+        "-netdev", f"tap,id=outer,ifname={tap},script=no,downscript=no" if tap else f"user,id=outer,restrict=on{net}",
+        "-device", f"virtio-net-device,netdev=outer,mac={mac}",
     ]  # fmt: skip
 
 

@@ -14,13 +14,14 @@ INIT = "/pibake/init"
 """The program that the kernel starts instead of /init (its parameter `rdinit=`)."""
 
 
-def add(initramfs: bytes, *, patience: float, vehicle: str) -> bytes:
+def add(initramfs: bytes, *, patience: float, vehicle: str, rules: str = "") -> bytes:
     """Return an initramfs with the reporter in front of it: none of the files in it is replaced.
 
     Args:
         initramfs: what the image boots with, plain or compressed.
         patience: seconds a node may wait for others before it reports that it does.
         vehicle: what applies the seed on the node, `cloud-init` or `files`.
+        rules: udev rules for the root file system, of this boot alone.
     """
     unit = resources.render("cloud-init/report/pibake-report.service.j2", patience=patience, vehicle=vehicle)
     files = Tree(
@@ -29,6 +30,7 @@ def add(initramfs: bytes, *, patience: float, vehicle: str) -> bytes:
             "pibake/place": File(_data("place"), 0o755),
             "pibake/run/pibake-report/report.py": File(_data("report.py")),
             "pibake/run/pibake-report/start": File(_data("start")),
+            "pibake/run/udev/rules.d/70-pibake-boot.rules": File(rules.encode()),
             "pibake/run/systemd/system/pibake-report.service": File(unit.encode()),
             "pibake/run/systemd/system/sysinit.target.d/pibake-report.conf": File(
                 _data("pibake-report.conf")

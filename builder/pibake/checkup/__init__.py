@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import ssl
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pibake.checkup import addons
+from pibake.checkup.values import OK, UNKNOWN, WARNING, WRONG, Facts, Finding
 from pibake.errors import CommandFailed
 from pibake.identity import pki
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pibake.live import Live
     from pibake.plan import Plan
 
-OK, WARNING, WRONG, UNKNOWN = "ok", "warning", "wrong", "unknown"
 SOON, VERY_SOON = timedelta(days=30), timedelta(days=7)
 """Before a certificate ends."""
 LITTLE, VERY_LITTLE = 0.20, 0.10
@@ -41,46 +41,8 @@ WORKLOADS = {
 AT_A_TIME = 8
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What was looked at, of whom, how it stands (`OK`, `WARNING`, `WRONG`, `UNKNOWN`), and what to do about it."""
-
-    what: str
-    subject: str
-    status: str
-    detail: str
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the cluster says of itself.
-
-    Attributes:
-        version: of the API server.
-        now: its clock.
-        here: this host's clock at that moment.
-        certificate: when the API server's certificate ends; None if it could not be seen.
-        troubles: names of its own checks that fail.
-        nodes: Node objects.
-        leases: when each node has renewed its Lease, by its clock.
-        disks: free and all bytes of each node's file system; a node whose kubelet does not answer is missing.
-        workloads: Deployments, StatefulSets and DaemonSets.
-    """
-
-    version: str
-    now: datetime
-    here: datetime
-    certificate: datetime | None
-    troubles: tuple[str, ...]
-    nodes: tuple[Mapping[str, Any], ...]
-    leases: Mapping[str, datetime]
-    disks: Mapping[str, tuple[int, int]]
-    workloads: tuple[Mapping[str, Any], ...]
-
-
-def observe(live: Live, url: str) -> Facts:
-    """Ask a cluster.
+def observe(live: Live, url: str, plan: Plan) -> Facts:
+    """Ask a cluster, and for what the plan says should be on it.
 
     Raises:
         CommandFailed: its API server does not answer.
@@ -110,6 +72,7 @@ def observe(live: Live, url: str) -> Facts:
         },
         disks={name: disk for name, disk in disks.items() if disk},
         workloads=_items(live, "deployments,statefulsets,daemonsets", "-A"),
+        addons=addons.observe(live, plan),
     )
 
 
@@ -119,6 +82,7 @@ def judge(plan: Plan, authorities: Mapping[str, datetime], facts: Facts) -> list
         *_server(plan, facts),
         *(_ending(f"authority {name}", end, facts.here) for name, end in authorities.items()),
         *_nodes(plan, facts),
+        *addons.judge(plan, facts.addons),
         *_workloads(facts.workloads),
     ]
 
@@ -137,7 +101,7 @@ def _server(plan: Plan, facts: Facts) -> Iterator[Finding]:
 
 def _nodes(plan: Plan, facts: Facts) -> Iterator[Finding]:
     seen = {node["metadata"]["name"]: node for node in facts.nodes}
-    wanted = {node.hostname: node for node in plan.nodes if node.member}
+    wanted = {node.member.kubernetes.node_name(node): node for node in plan.nodes if node.member is not None}
     for name, node in wanted.items():
         if name not in seen:
             remedy = f"`pibake status {name}` or its console say how far it has come"
