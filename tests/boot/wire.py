@@ -150,7 +150,7 @@ class Wire:
         ):
             yield machine
 
-    def report(self, machine: vm.Machine, timeout: float = 420) -> dict[str, Any]:
+    def report(self, machine: vm.Machine, timeout: float = 900) -> dict[str, Any]:
         """Wait for the machine's report."""
         return machine.wait_for_report(vm.Boot(Path(), self.manifest, timeout=timeout))
 
