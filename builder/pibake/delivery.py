@@ -69,6 +69,11 @@ class Delivery:
             ]
         return Payload(tuple(files), arch=arch)
 
+    @property
+    def starts(self) -> bool:
+        """Whether the first server gets anything beside what all members have."""
+        return bool(self.plan.addons) or _has_manifests(self.kubernetes)
+
     def first(self, arch: str) -> Payload:
         """Return what the first server has beside that: manifests, and what applies them.
 
@@ -200,11 +205,14 @@ def of(plan: Plan, cache: Cache, progress: Progress, *, policy: Policy | None = 
     kubernetes = plan.kubernetes
     if kubernetes is None:
         return None
-    folder = kubernetes.bundle
-    brought = kubernetes.distribution == "kubeadm" and folder and any((folder / "manifests").glob("*"))
-    if plan.addons or brought or kubernetes.airgap:
-        return Delivery(plan, kubernetes, cache, progress, policy)
-    return None
+    brings = Delivery(plan, kubernetes, cache, progress, policy)
+    return brings if brings.starts or kubernetes.airgap else None
+
+
+def _has_manifests(kubernetes: Kubernetes) -> bool:
+    """Tell whether a bundle has manifests to apply, which k3s' have not."""
+    folder = kubernetes.bundle if kubernetes.distribution == "kubeadm" else None
+    return folder is not None and any((folder / "manifests").glob("*"))
 
 
 def _objects(data: bytes, url: str) -> tuple[dict[str, Any], ...]:

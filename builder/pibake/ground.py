@@ -72,7 +72,7 @@ def grounds(plan: Plan, nodes: Sequence[NodePlan], cache: Cache, progress: Progr
         base = bases.obtain(ref, cache, progress)
         system = bases.system(base, cache)
         judge(ref, base, system, mine, progress)
-        recipes = {node.hostname: recipe.of(node, system, addons=bool(brought)) for node in mine}
+        recipes = {node.hostname: recipe.of(node, system, addons=brought) for node in mine}
         for wanted in dict.fromkeys(recipes.values()):
             names = [name for name, one in recipes.items() if one == wanted]
             payload = recipe.obtain(

@@ -14,6 +14,7 @@ from pibake.image.debs import Deb
 from pibake.image.golden import Payload, PayloadFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pibake.bases import Base
@@ -132,26 +133,10 @@ def with_seed_unit(payload: Payload, system: System, cache: Cache) -> Payload:
     return found | Payload((empty,), links=links)
 
 
-def with_disks(payload: Payload) -> Payload:
-    """Add the unit that makes and mounts data disks, and the one that says how it goes."""
-    units = ("pibake-join.service", "pibake-disks.service")
-    links = {path: to for unit in units for path, to in _enabled(unit).items()}
-    return payload | own("node", "disks") | Payload(links=links)
-
-
 def with_part(payload: Payload, part: str) -> Payload:
-    """Add what pibake's own overlay "head" or "mdns" holds, with its units enabled.
-
-    The firewall is there before any port is up. avahi's unit is its package's, which starts nothing while a node boots.
-    """
-    units = {
-        "head": {"pibake-firewall.service": "sysinit.target", "pibake-dnsmasq.service": "multi-user.target"},
-        "mdns": {},
-    }
-    links = {path: to for unit, target in units[part].items() for path, to in _enabled(unit, target).items()}
-    if part == "mdns":
-        links[f"{WANTS}/avahi-daemon.service"] = "/lib/systemd/system/avahi-daemon.service"
-    return payload | own(part) | Payload(links=links)
+    """Add one of `PARTS`: its files, and its units enabled."""
+    names, units = PARTS[part]
+    return payload | own(*names) | Payload(links=dict(units))
 
 
 def own(*names: str) -> Payload:
@@ -173,6 +158,22 @@ def own(*names: str) -> Payload:
 def _enabled(unit: str, target: str = "multi-user.target") -> dict[str, str]:
     """Return the link that `systemctl enable` would make."""
     return {f"etc/systemd/system/{target}.wants/{unit}": f"/etc/systemd/system/{unit}"}
+
+
+PARTS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str]]] = {
+    "disks": (("node", "disks"), {**_enabled("pibake-join.service"), **_enabled("pibake-disks.service")}),
+    # the firewall is there before any port is up
+    "head": (
+        ("head",),
+        {**_enabled("pibake-firewall.service", "sysinit.target"), **_enabled("pibake-dnsmasq.service")},
+    ),
+    # avahi's unit is its package's, which starts nothing while a node boots
+    "mdns": (
+        ("mdns",),
+        {f"{WANTS}/avahi-daemon.service": "/lib/systemd/system/avahi-daemon.service"},
+    ),
+}
+"""What single nodes get of pibake's own: overlays, and the links that enable units."""
 
 
 def _k3s(

@@ -58,20 +58,21 @@ class Recipe:
     overlays: tuple[Overlay, ...]
     mounts: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
-    """What of pibake's own the node needs beyond what its kind does: "head", "mdns"."""
+    """What of pibake's own the node needs beyond what its kind does: names in `payload.PARTS`."""
 
 
-def of(node: NodePlan, system: System, *, addons: bool = False) -> Recipe:
-    """Return the recipe of a node on a base of this system; `addons` says that there are any to be brought."""
+def of(node: NodePlan, system: System, *, addons: Delivery | None = None) -> Recipe:
+    """Return the recipe of a node on a base of this system, with the add-ons that are brought, if any."""
+    parts = {"disks": bool(node.disks), "head": node.head is not None, "mdns": node.mdns}
     return Recipe(
         lays=early(node, system),
-        starts=addons and node.member is not None and node.member.starts,
+        starts=addons is not None and addons.starts and node.member is not None and node.member.starts,
         packages=tuple(sorted({*node.packages, *_clients(node, system)})),
         debs=tuple(sorted(set(node.debs))),
         hooks=node.hooks,
         overlays=node.overlays,
         mounts=tuple(sorted(disk.mount for disk in node.disks)),
-        parts=(*(["head"] if node.head else []), *(["mdns"] if node.mdns else [])),
+        parts=tuple(part for part, wanted in parts.items() if wanted),
     )
 
 
@@ -117,8 +118,6 @@ def obtain(
     found = payload.obtain(kubernetes, base, cache, progress, arch=system.arch, packages=asked, policy=policy)
     if recipe.lays:
         found = payload.with_seed_unit(found, system, cache)
-    if recipe.mounts:
-        found = payload.with_disks(found)
     for part in recipe.parts:
         found = payload.with_part(found, part)
     if addons:

@@ -193,7 +193,7 @@ def _baked(plan: Plan, node: NodePlan, on: Ground, cache: Cache, progress: Progr
     system, base = on.system, dataclasses.replace(on.base, sha256=on.base.info["base_sha256"])
     try:
         addons = delivery.of(plan, cache, progress)
-        mine = recipe.of(node, system, addons=bool(addons))
+        mine = recipe.of(node, system, addons=addons)
         wanted = recipe.obtain(mine, base, system, cache, progress, kubernetes=plan.kubernetes, addons=addons)
     except PibakeError as error:
         yield f"whether what is baked in is as cluster.yaml has it cannot be told: {error}"

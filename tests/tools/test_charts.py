@@ -251,14 +251,6 @@ def test_a_chart_that_no_object_can_hold_is_refused(shop: Shop, source: charts.S
 # OCI registries
 
 
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    with Registry(folder) as running:
-        yield running
-
-
 def push(registry: Registry, data: bytes, name: str = "charts/metallb", tag: str = "0.16.1_up1") -> str:
     """Push a chart as `helm push` does; return its repository's address without the chart's name."""
     repository = Repository(Reference.parse(f"{registry.address}/{name}:{tag}"), Crew(), HURRY)

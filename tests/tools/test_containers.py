@@ -110,14 +110,6 @@ def layer(path: str, data: bytes) -> bytes:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    with Registry(folder) as running:
-        yield running
-
-
-@pytest.fixture
 def store(registry: Registry) -> Store:
     return Store(registry)
 

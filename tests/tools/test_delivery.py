@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from tests.tools.images import tool
-from tests.tools.registryd import Registry
 from tests.tools.test_charts import Shop, certificate, pack, sha256, shop
 from tests.tools.test_containers import Store
 from tests.tools.test_members import Cluster
@@ -29,8 +28,9 @@ from pibake.plan import BaseRef, plan
 from pibake.progress import Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.tools.registryd import Registry
 
 __all__ = ["certificate", "shop"]
 TOKEN = "s3cr3t-of-cloudflare"
@@ -251,14 +251,6 @@ def test_changing_an_add_on_makes_another_golden_image_of_the_first_server_that_
 
 
 # what is downloaded
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    with Registry(folder) as running:
-        yield running
 
 
 def with_images(cluster: Cluster, store: Store, chart: str) -> None:
