@@ -1,10 +1,10 @@
 """How add-ons get onto nodes: what of them goes into golden images.
 
-The first server has every manifest, in `FOLDERS`: k3s applies what lies there by itself, on kubeadm `pibake-addons.service` does.
-All members have the files that add-ons want on their hosts and, with `airgap`, the container images. Secrets are in none of
-these: they come with the first server's seed (`pibake.kube`).
+The first server has every manifest: k3s applies what lies in its folder by itself, on kubeadm `pibake-addons.service` does.
+With `airgap`, all members have the container images. Secrets are in none of these: they come with the first server's seed
+(`pibake.kube`).
 
-    addons/<sha256>.yaml      in the cache: a manifest, or a file for hosts, as it was rendered
+    addons/<sha256>.yaml      in the cache: a manifest, as it was rendered
 """
 
 from __future__ import annotations
@@ -58,15 +58,13 @@ class Delivery:
             FetchError: an image could not be had.
             VerificationError: one is not what it should be.
         """
+        if not (self.kubernetes.airgap and self.images):
+            return Payload(arch=arch)
+        folder = payload.K3S_IMAGES if self.kubernetes.distribution == "k3s" else payload.IMAGES
         files = [
-            self._file(path.lstrip("/"), text, 0o644) for path, text in addons.host_files(self.plan).items()
+            PayloadFile(f"{folder}/{one.file_name}", one.path, 0o644, one.sha256)
+            for one in containers.obtain(self.images, arch, self._pull)
         ]
-        if self.kubernetes.airgap and self.images:
-            folder = payload.K3S_IMAGES if self.kubernetes.distribution == "k3s" else payload.IMAGES
-            files += [
-                PayloadFile(f"{folder}/{one.file_name}", one.path, 0o644, one.sha256)
-                for one in containers.obtain(self.images, arch, self._pull)
-            ]
         return Payload(tuple(files), arch=arch)
 
     @property
@@ -83,7 +81,7 @@ class Delivery:
         """
         if self.kubernetes.distribution == "k3s":
             files = [
-                self._file(f"{MANIFESTS}/pibake-{number:02}-{one.name}.yaml", one.dump(), PRIVATE)
+                self._file(f"{MANIFESTS}/pibake-{number:02}-{one.name}.yaml", one.dump())
                 for number, one in enumerate(self.manifests)
             ]
             # as k3s makes it
@@ -96,7 +94,7 @@ class Delivery:
                 "take a newer release, or apply them yourself",
             )
         files = [
-            self._file(f"{kubeadm.ADDONS}/{number:02}-{one.name}.yaml", one.dump(), PRIVATE)
+            self._file(f"{kubeadm.ADDONS}/{number:02}-{one.name}.yaml", one.dump())
             for number, one in enumerate(self.manifests)
         ]
         files += [
@@ -188,7 +186,7 @@ class Delivery:
             )
         return brought.manifests
 
-    def _file(self, path: str, text: str, mode: int) -> PayloadFile:
+    def _file(self, path: str, text: str) -> PayloadFile:
         data = text.encode()
         digest = hashlib.sha256(data).hexdigest()
         source = made(self.cache.root / "addons") / f"{digest}.yaml"
@@ -197,7 +195,7 @@ class Delivery:
             part.touch(PRIVATE)
             part.write_bytes(data)
             part.replace(source)
-        return PayloadFile(path, source, mode, digest)
+        return PayloadFile(path, source, PRIVATE, digest)
 
 
 def of(plan: Plan, cache: Cache, progress: Progress, *, policy: Policy | None = None) -> Delivery | None:

@@ -45,7 +45,7 @@ NO_USER = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """What goes into a golden image, beside what all nodes of a plan have: Kubernetes, and what add-ons want on every member.
+    """What goes into a golden image, beside what all nodes of a plan have: Kubernetes, and with `airgap` the images of add-ons.
 
     `starts` says that its node starts the cluster, so that add-ons themselves go along; `mounts` are those of data disks.
     """

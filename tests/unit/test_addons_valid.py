@@ -67,7 +67,7 @@ def test_every_add_on_is_what_every_release_takes_that_it_works_on(
     for release in releases(name):
         made = samples.made(samples.decided(tmp_path, chosen, distribution, release))
         objects = [thing for _, thing in made.objects]
-        assert objects or offers.entry(name).host_files or offers.entry(name).k3s.bundled
+        assert objects or offers.entry(name).k3s.bundled
         problems = validation.validate(objects, release, strict=True)
         assert [str(problem) for problem in problems] == []
 

@@ -180,11 +180,6 @@ objects: |
     )
 
 
-def test_files_for_the_host_are_templates_too(tmp_path: Path) -> None:
-    text = 'host_files: {/etc/x.conf: "peers={{ nodes | length }}\\n"}\n'
-    assert addons.host_files(with_entry(planned(tmp_path, ""), text)) == {"/etc/x.conf": "peers=2\n"}
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -76,7 +76,7 @@ def test_an_entry_can_be_explained_and_written_down(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_only_the_template_of_secrets_sees_secrets(name: str) -> None:
     entry = offers.entry(name)
-    for text in (entry.values, entry.objects, *entry.host_files.values()):
+    for text in (entry.values, entry.objects):
         assert "secrets." not in text
         assert not re.search(r"^kind: Secret$", text, re.MULTILINE)
 

@@ -16,7 +16,6 @@ from pibake.errors import FetchError, VerificationError
 from pibake.progress import Meter
 from pibake.share.artifact import Blob
 from pibake.share.reference import Reference
-from pibake.share.registry import Repository
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +67,8 @@ def _place(index: bytes, ref: ChartRef, url: str) -> str:
 
 def from_registry(ref: ChartRef, file: Arriving) -> Path:
     """Download a chart from an OCI registry, where its tag is its version with `_` for `+`."""
+    from pibake.share.registry import Repository  # noqa: PLC0415 - two tenths of a second that only a registry should cost
+
     source = file.source
     name = f"{ref.repo.removeprefix('oci://').rstrip('/')}/{ref.name}:{ref.version.replace('+', '_')}"
     repository = Repository(Reference.parse(name), Crew(), source.policy, ours=False)

@@ -134,7 +134,7 @@ def _state(entry: Entry) -> str:
 
 def _json(name: str, entry: Entry) -> dict[str, Any]:
     """Return an entry as JSON values, without its templates."""
-    left_out = {"values", "objects", "secret_objects", "host_files"}
+    left_out = {"values", "objects", "secret_objects"}
     found = entry.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=left_out)
     return {"name": name, "version": words.version(entry), **found}
 

@@ -27,7 +27,6 @@ from pibake.crew import Crew
 from pibake.errors import FetchError, about
 from pibake.fsys import delete, sync
 from pibake.share.artifact import LARGEST, Blob
-from pibake.share.registry import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from pibake.cache import Cache
     from pibake.pins import Pins
     from pibake.progress import Progress
+    from pibake.share.registry import Repository
     from pibake.web import Policy
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -180,6 +180,8 @@ class _Image:
 
     def repository(self, digest: str = "") -> Repository:
         """Return the image's repository, to be asked for one manifest."""
+        from pibake.share.registry import Repository  # noqa: PLC0415 - two tenths of a second that only pulling should cost
+
         reference = replace(self.name.reference, sha256=digest) if digest else self.name.reference
         return Repository(reference, self.crew, self.pull.policy, ours=False)
 
@@ -187,7 +189,8 @@ class _Image:
         """Get what the image is made of, and put it into an archive."""
         config, *layers = manifests.blobs(manifest)
         small = {digest: self.kept(digest) or b"", config.sha256: self.configuration(config)}
-        folder, why = self.pull.folder("layers"), f"pull {self.name.written}"
+        # its own: another repository's image, which may have some of these layers as well, is packed under another lock
+        folder, why = self.pull.folder("layers", path.stem), f"pull {self.name.written}"
         missing = [layer for layer in layers if not (folder / layer.sha256).is_file()]
         space.need(folder, sum(layer.size for layer in (*layers, *missing)), why)
         part = path.with_name(f".{path.name}.part")
@@ -213,8 +216,7 @@ class _Image:
                         )
         sync(part)
         part.replace(path)
-        for layer in layers:
-            delete(folder / layer.sha256)
+        delete(folder)
 
     def layer(self, layer: Blob, folder: Path, repository: Repository) -> None:
         """Get one layer; it has its name once it is whole and right."""

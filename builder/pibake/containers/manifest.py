@@ -7,8 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pibake.errors import FetchError
-from pibake.share.artifact import MANIFEST, Blob
-from pibake.share.registry import INDEXES
+from pibake.share.artifact import INDEXES, MANIFEST, Blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

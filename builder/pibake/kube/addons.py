@@ -132,16 +132,6 @@ def unread(plan: Plan) -> dict[str, dict[str, Secret]]:
     }
 
 
-def host_files(plan: Plan) -> dict[str, str]:
-    """Return the files that add-ons want on every member: absolute path -> text."""
-    found: dict[str, str] = {}
-    for addon in plan.addons:
-        with about(f"the add-on {addon.name}"):
-            for path, source in addon.entry.host_files.items() if addon.entry else ():
-                found[path] = addon_templates.text(path, source, addon_templates.names(plan, addon))
-    return found
-
-
 def _namespaces(plan: Plan) -> dict[str, list[dict[str, Any]]]:
     """Return add-on -> the Namespace objects that come with it: each once, with the first that lives there."""
     homes: dict[str, tuple[str, dict[str, str]]] = {}

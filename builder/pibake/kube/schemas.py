@@ -18,9 +18,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
-from pibake import resources
+from pibake import kubeyaml, resources
 from pibake.errors import MissingTool
 
 if TYPE_CHECKING:
@@ -105,7 +103,7 @@ def built_in(release: str) -> dict[Kind, str]:
 def own() -> dict[Kind, dict[str, Any]]:
     """Return the custom kinds that the catalogue's add-ons have, from `addons/crds`."""
     files = sorted(resources.path("addons", "crds").glob("*.yaml"))
-    return custom(found for path in files for found in yaml.safe_load_all(path.read_text("utf-8")) if found)
+    return custom(found for path in files for found, _ in kubeyaml.load_all(path.read_text("utf-8")))
 
 
 def custom(objects: Iterable[Mapping[str, Any]]) -> dict[Kind, dict[str, Any]]:

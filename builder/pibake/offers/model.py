@@ -1,7 +1,6 @@
 """The shape of a catalogue entry, `addons/NAME.yaml`: every field there is; another one is an error.
 
-`values`, `objects`, `secret_objects` and the texts of `host_files` are Jinja templates (`pibake.kube.addons` says what
-they see).
+`values`, `objects` and `secret_objects` are Jinja templates (`pibake.kube.addons` says what they see).
 """
 
 from __future__ import annotations
@@ -144,7 +143,6 @@ class Entry(Strict):
     values: str = ""
     objects: str = ""
     secret_objects: str = ""
-    host_files: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _whole(self) -> Entry:

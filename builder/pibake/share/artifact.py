@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEXES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+"""Manifests that name one manifest for each platform (OCI image specification, image-index.md; Docker's "Manifest List")."""
 KIND = "application/vnd.pibake.golden.v1"
 CONFIG = "application/vnd.pibake.golden.v1+json"
 PIECE = "application/vnd.pibake.piece.v1+zstd"

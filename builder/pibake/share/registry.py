@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 from pibake import web
 from pibake.errors import FetchError, VerificationError
-from pibake.share.artifact import LARGEST, MANIFEST
+from pibake.share.artifact import INDEXES, LARGEST, MANIFEST
 from pibake.share.login import Login
 
 if TYPE_CHECKING:
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 PATIENCE = web.Policy(connect=30, read=60)
 """A registry takes its time to hash and move 64 MiB before it answers."""
 BLOCK = 256 * 1024
-INDEXES = (
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-"""Manifests that name one manifest for each platform (OCI image specification, image-index.md; Docker's "Manifest List")."""
 ACCEPT = ", ".join([MANIFEST, "application/vnd.docker.distribution.manifest.v2+json", *INDEXES])
 Made = TypeVar("Made")
 
