@@ -220,6 +220,18 @@ def test_merging_makes_the_usual_file_and_leaves_one_that_is_no_kubeconfig(home:
     assert yaml.safe_load((home.path / "real").read_text())["kind"] == "Config"
 
 
+def test_the_head_is_logged_in_to_from_outside(home: Home) -> None:
+    """Its address among the nodes is one that nobody outside reaches."""
+    path = home.path / "cluster.yaml"
+    text = path.read_text().replace(", gateway: 192.168.10.1", "")
+    head = "head: {{node: node1, upstream: {{port: eth1{}}}}}\n"
+    path.write_text(text + head.format(", address: 203.0.113.5/24, gateway: 203.0.113.1"))
+    home("kubeconfig", "--via", "node1", "-o", "far")
+    assert home.said[-1].endswith(" ops@203.0.113.5\n")
+    path.write_text(text + head.format(""))
+    assert "name what you reach it by: --via ops@ADDRESS" in home("kubeconfig", "--via", "node1", code=1)
+
+
 def test_kubeconfig_options_that_mean_nothing_are_refused(home: Home) -> None:
     assert "--group goes with --user" in home("kubeconfig", "--group", "x", code=2)
     assert "no length of time" in home("kubeconfig", "--ttl", "soon", code=2)

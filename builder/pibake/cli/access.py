@@ -92,14 +92,22 @@ def kubeconfig(
 
 
 def _jump(place: Opened, via: str) -> str:
-    """Return who ssh logs in to: a node as its first user, or what was given."""
+    """Return who ssh logs in to: a node as its first user, the head at its address outside, or what was given."""
     if not re.fullmatch(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9.:-]*", via):
         raise PibakeError(
             f"{via!r} is no host that ssh can log in to", "write it like node1 or me@gate.example.com"
         )
     for node in place.plan.nodes:
         if via.lower() in {node.hostname, node.fqdn}:
-            return f"{node.users[0].name}@{node.link.address.ip}"
+            user = node.users[0].name
+            if node.head is None:
+                return f"{user}@{node.link.address.ip}"
+            if node.head.upstream.address is None:
+                raise PibakeError(
+                    f"{node.hostname} is reached from outside at an address that DHCP gives it, which is not known here",
+                    f"name what you reach it by: --via {user}@ADDRESS",
+                )
+            return f"{user}@{node.head.upstream.address.ip}"
     return via
 
 
