@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pibake import charts, containers, kubeyaml, payload
 from pibake.cache import made
-from pibake.config.userfiles import fault_of
+from pibake.config.userfiles import fault_of, items
 from pibake.errors import PibakeError, about
 from pibake.image.golden import Payload, PayloadFile, PayloadFolder
 from pibake.kube import addons, kubeadm, vip
@@ -216,9 +216,10 @@ def _has_manifests(kubernetes: Kubernetes) -> bool:
 def _objects(data: bytes, url: str) -> tuple[dict[str, Any], ...]:
     """Return the objects of a manifest that somebody publishes."""
     try:
-        found = tuple(item for item, _ in kubeyaml.load_all(data.decode()))
+        documents = [document for document, _ in kubeyaml.load_all(data.decode())]
     except (kubeyaml.NotYAML, UnicodeDecodeError) as error:
         raise PibakeError(f"{url} is no YAML: {error}", "is it the right address?") from error
+    found = tuple(item for document in documents for _, item in items(document))
     for item in found:
         if fault := fault_of(item):
             raise PibakeError(f"{url} holds something that is no object: {fault}", "is it the right address?")

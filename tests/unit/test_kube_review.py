@@ -94,6 +94,12 @@ def test_a_mistake_is_shown_where_it_stands_with_what_was_meant(tmp_path: Path) 
     )
 
 
+def test_lists_of_one_kind_are_taken_apart_as_kubectl_does(tmp_path: Path) -> None:
+    text = "apiVersion: v1\nkind: ConfigMapList\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {x: y}}\n"
+    assert told(tmp_path, shop=text) == ()
+    assert "items[0].dat: there is no such field" in refused(tmp_path, shop=text.replace(", data:", ", dat:"))
+
+
 def test_what_is_missing_is_shown_where_it_would_stand(tmp_path: Path) -> None:
     said = refused(tmp_path, shop=DEPLOYMENT.replace("  selector: {matchLabels: {app: shop}}\n", ""))
     assert said.startswith("shop.yaml:12:1: document 2, Deployment web/shop: spec.selector: is missing\n")

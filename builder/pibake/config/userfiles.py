@@ -11,7 +11,6 @@ from pibake import kubeyaml
 from pibake.config.problems import Bad, Span, display, render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -70,7 +69,7 @@ def manifests(path: Path) -> tuple[dict[str, Any], ...]:
     written = text(path)
     found: list[dict[str, Any]] = []
     for document, line in _documents(path, written):
-        for item in _items(document):
+        for _, item in items(document):
             if fault := fault_of(item):
                 hint = "each needs apiVersion, kind and metadata.name"
                 raise _wrong(path, written, line, f"this is no object of Kubernetes: {fault}", hint)
@@ -91,12 +90,12 @@ def fault_of(item: Any) -> str:
     return ""
 
 
-def _items(document: Any) -> Iterator[Any]:
+def items(document: Any) -> list[tuple[tuple[str | int, ...], Any]]:
+    """Return what a document holds, each with its path in there: a List, or a ConfigMapList, is taken apart as kubectl does."""
     listed = isinstance(document, dict) and str(document.get("kind", "")).endswith("List")
     if listed and isinstance(document.get("items"), list):
-        yield from document["items"]
-    else:
-        yield document
+        return [(("items", number), found) for number, found in enumerate(document["items"])]
+    return [((), document)]
 
 
 def _documents(path: Path, written: str) -> list[tuple[Any, int]]:

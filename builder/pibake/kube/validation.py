@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jsonschema
 
 from pibake.config.problems import listing, show
+from pibake.config.userfiles import items
 from pibake.kube import schemas, wording
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def validate(objects: Iterable[Any], version: str, *, strict: bool = False) -> t
         strict: the objects are the catalogue's. A custom kind that nothing defines is wrong, not in doubt, and so is a
             field that is not in pibake's own, reduced definition.
     """
-    listed = [_One(index, *found) for index, thing in enumerate(objects) for found in _items(thing)]
+    listed = [_One(index, *found) for index, thing in enumerate(objects) for found in items(thing)]
     brought = schemas.custom(one.thing for one in listed if isinstance(one.thing, dict))
     kinds = schemas.own() | brought
     check = _Check(version, kinds, frozenset(kinds if strict else brought), strict)
@@ -104,14 +105,6 @@ class _One(NamedTuple):
 
     def problem(self, path: Path, message: str, hint: str = "", warning: bool = False) -> Problem:
         return Problem(self.number, subject(self.thing), (*self.path, *path), message, hint, warning)
-
-
-def _items(thing: Any) -> Iterator[tuple[Path, Any]]:
-    listed = thing.get("items") if isinstance(thing, dict) and thing.get("kind") == "List" else None
-    if isinstance(listed, list):
-        yield from ((("items", number), found) for number, found in enumerate(listed))
-    else:
-        yield (), thing
 
 
 @dataclass(frozen=True)
