@@ -12,6 +12,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import yaml
 import zstandard
@@ -109,7 +110,7 @@ class Offline:
         for kind, data in (
             ("manifests", config.encode()),
             ("manifests", manifest.encode()),
-            ("layers", packed),
+            (f"layers/{quote(name, safe='')}", packed),
         ):
             path = folder / kind / hashlib.sha256(data).hexdigest()
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ import os
 import tarfile
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
 
 from pibake import space
 from pibake.cache import made
@@ -189,8 +190,9 @@ class _Image:
         """Get what the image is made of, and put it into an archive."""
         config, *layers = manifests.blobs(manifest)
         small = {digest: self.kept(digest) or b"", config.sha256: self.configuration(config)}
-        # its own: another repository's image, which may have some of these layers as well, is packed under another lock
-        folder, why = self.pull.folder("layers", path.stem), f"pull {self.name.written}"
+        # the repository's own, as the lock is: the image of another may have some of these layers as well
+        folder = self.pull.folder("layers", quote(self.name.repository, safe=""))
+        why = f"pull {self.name.written}"
         missing = [layer for layer in layers if not (folder / layer.sha256).is_file()]
         space.need(folder, sum(layer.size for layer in (*layers, *missing)), why)
         part = path.with_name(f".{path.name}.part")
