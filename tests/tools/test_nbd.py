@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import struct
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from pibake.serve import disks, nbd
 from pibake.serve.gate import Gate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pibake.serve.engine import Engine
 
@@ -196,6 +197,7 @@ def test_disks_come_and_go_while_others_are_in_use(golden: Path, port: int) -> N
             with two:
                 request(two, WRITE, 0, b"x" * 512)
                 only.adapt()
+                two.settimeout(10)
                 assert two.recv(1) == b""
             with pytest.raises(client.Fault, match="has no such export"):
                 client.connect("127.0.0.1", port, second.name)
@@ -209,6 +211,61 @@ def test_disks_come_and_go_while_others_are_in_use(golden: Path, port: int) -> N
 def test_what_the_daemon_refuses_is_said(golden: Path, port: int) -> None:
     refused = pytest.raises(PibakeError, match=r"refused block-export-del: Export 'x' is not found")
     with daemon([disk(golden, "node1")], port), nbd.monitored(golden.with_name("qmp")) as monitor, refused:
+        monitor.remove("x", "y")
+
+
+@contextmanager
+def played(path: Path, answers: Sequence[Callable[[str], bytes]]) -> Iterator[None]:
+    """Play the daemon at a socket: each connection in turn is greeted and has its commands answered by one of `answers`."""
+
+    def serve(server: socket.socket) -> None:
+        for answer in answers:
+            with server.accept()[0] as link, link.makefile("rb") as lines:
+                link.sendall(b'{"QMP": {}}\n')
+                with suppress(OSError):
+                    for line in lines:
+                        link.sendall(answer(json.loads(line)["execute"]))
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.settimeout(10)
+        server.bind(str(path))
+        server.listen()
+        daemon = threading.Thread(target=serve, args=(server,))
+        daemon.start()
+        yield
+        daemon.join()
+
+
+def test_a_daemon_that_loses_what_it_is_told_first_is_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nbd, "GREETING", 0.1)
+    with played(tmp_path / "qmp", [lambda _: b"", lambda _: b'{"return": []}\n']):  # noqa: SIM117 - what is asked
+        with nbd.monitored(tmp_path / "qmp") as monitor:
+            assert monitor.ask("query-block-exports") == []
+
+
+def test_a_daemon_that_never_answers_is_said_to_do_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nbd, "GREETING", 0.05)
+    monkeypatch.setattr(nbd, "PATIENCE", 0.0)
+    silent = pytest.raises(PibakeError, match="does not answer, asked for qmp_capabilities: timed out")
+    with played(tmp_path / "qmp", [lambda _: b""]), silent, nbd.monitored(tmp_path / "qmp"):
+        pass
+
+
+def test_a_disk_that_stays_in_use_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(command: str) -> bytes:
+        return (
+            json.dumps({"return": [{"id": "x"}] if command == "query-block-exports" else {}}).encode() + b"\n"
+        )
+
+    monkeypatch.setattr(nbd, "PATIENCE", 0.1)
+    stays = pytest.raises(PibakeError, match=r"still has x in use after 0\.1 s")
+    with played(tmp_path / "qmp", [busy]), stays, nbd.monitored(tmp_path / "qmp") as monitor:
         monitor.remove("x", "y")
 
 

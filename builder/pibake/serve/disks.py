@@ -28,9 +28,10 @@ class Serves:
 
     def __call__(self, _: int) -> bool:
         """Give it the disks as soon as it listens: a socket that was left behind is replaced first."""
-        if not nbd.listens(self.monitor):
+        try:
+            self.give()
+        except nbd.Absent:
             return False
-        self.give()
         return True
 
     def give(self) -> None:

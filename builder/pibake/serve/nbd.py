@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pibake.errors import PibakeError
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 """Seconds for an answer of the daemon's."""
+GREETING = 2.0
+"""Seconds for the first one: QEMU may lose what it is told, or hang up, while it cleans up after another connection."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,8 @@ def _export(disk: Disk) -> dict[str, Any]:
     }
 
 
-def listens(path: Path) -> bool:
-    """Tell whether somebody listens at a Unix socket."""
-    with socket.socket(socket.AF_UNIX) as link:
-        return link.connect_ex(str(path)) == 0
+class Absent(PibakeError):
+    """Nobody listens at the daemon's socket."""
 
 
 @contextmanager
@@ -93,43 +94,66 @@ def monitored(path: Path) -> Iterator[Monitor]:
     """Talk to the daemon that listens at the socket `path`.
 
     Raises:
-        PibakeError: it does not run.
+        Absent: it does not run, or has not begun to listen.
+        PibakeError: it does not answer.
     """
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(PATIENCE)
-        try:
-            link.connect(str(path))
-        except OSError as error:
-            raise PibakeError(f"the storage daemon does not listen at {path}: {error}") from error
-        yield Monitor(link)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with socket.socket(socket.AF_UNIX) as link, link.makefile("rb") as lines:
+            link.settimeout(GREETING)
+            try:
+                link.connect(str(path))
+            except OSError as error:
+                raise Absent(f"the storage daemon does not listen at {path}: {error}") from error
+            try:
+                monitor = Monitor(link, lines)
+            except PibakeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+                continue
+            link.settimeout(PATIENCE)
+            yield monitor
+        return
 
 
 class Monitor:
-    """A connection to the daemon, by QMP (docs/interop/qmp-spec)."""
+    """A connection to the daemon, by QMP (docs/interop/qmp-spec).
 
-    def __init__(self, link: socket.socket) -> None:
-        self.lines = link.makefile("rwb")
-        self.lines.readline()  # the greeting
+    Raises:
+        PibakeError: it does not answer.
+    """
+
+    def __init__(self, link: socket.socket, lines: BinaryIO) -> None:
+        self._link, self._lines = link, lines
+        self._line("a greeting")
         self.ask("qmp_capabilities")
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """Run a command and return what it returns.
 
         Raises:
-            PibakeError: the daemon refused, or has ended.
+            PibakeError: the daemon refused, does not answer, or has ended.
         """
         try:
-            self.lines.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
-            self.lines.flush()
-            while line := self.lines.readline():
-                answer = json.loads(line)
-                if "error" in answer:
-                    raise PibakeError(f"the storage daemon refused {command}: {answer['error']['desc']}")
-                if "return" in answer:
-                    return answer["return"]
+            self._link.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         except OSError as error:
-            raise PibakeError(f"the storage daemon does not answer: {error}") from error
-        raise PibakeError(f"the storage daemon ended while it was asked for {command}")
+            raise PibakeError(f"the storage daemon cannot be asked for {command}: {error}") from error
+        while True:
+            answer = json.loads(self._line(command))
+            if "error" in answer:
+                raise PibakeError(f"the storage daemon refused {command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
+
+    def _line(self, wanted: str) -> bytes:
+        try:
+            line = self._lines.readline()
+        except OSError as error:
+            raise PibakeError(f"the storage daemon does not answer, asked for {wanted}: {error}") from error
+        if not line.endswith(b"\n"):
+            raise PibakeError(f"the storage daemon ended while it was asked for {wanted}")
+        return line
 
     def add(self, disks: Iterable[Disk]) -> None:
         """Serve more disks."""
@@ -142,8 +166,15 @@ class Monitor:
             self.ask("block-export-add", **_export(disk))
 
     def remove(self, export: str, node: str) -> None:
-        """Serve a disk no longer, even if its node runs; its I/O waits then. Both names are those of QEMU's."""
+        """Serve a disk no longer, even if its node runs; its I/O waits then. Both names are those of QEMU's.
+
+        Raises:
+            PibakeError: the daemon refused, has ended, or does not end what is under way.
+        """
         self.ask("block-export-del", id=export, mode="hard")
+        deadline = time.monotonic() + PATIENCE
         while any(known["id"] == export for known in self.ask("query-block-exports")):
-            pass  # what is under way ends first
+            if time.monotonic() > deadline:
+                raise PibakeError(f"the storage daemon still has {export} in use after {PATIENCE:g} s")
+            time.sleep(0.005)
         self.ask("blockdev-del", **{"node-name": node})
