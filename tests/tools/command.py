@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from pibake import cli
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 
@@ -48,6 +48,21 @@ def start(
     """Run it as `run` does, in a process of its own."""
     argv = [sys.executable, "-m", "pibake", *arguments]
     return subprocess.run(argv, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+
+
+@contextmanager
+def started(argv: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start a program, and end it with the block: one that still runs when a test fails would be waited for.
+
+    Args:
+        argv: the program and its arguments.
+        how: what `subprocess.Popen` is told beside that; its streams are of text.
+    """
+    with subprocess.Popen(argv, text=True, **how) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 def _status(arguments: tuple[str, ...]) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.tools import wired
-from tests.tools.command import run
+from tests.tools.command import run, started
 
 from pibake.rack import adopted
 from pibake.rack.adopted import HAND, Adopted
@@ -241,7 +241,7 @@ def test_who_may_not_read_it_is_told_to_try_sudo(served: Path, name: str) -> Non
 
 def test_watching_through_a_pipe_prints_a_line_for_each_change(served: Path) -> None:
     argv = ["env", "--default-signal=INT", sys.executable, "-m", "pibake", "status", "--watch", "node2"]
-    with subprocess.Popen(argv, cwd=served, stdout=subprocess.PIPE, text=True, process_group=0) as watching:
+    with started(argv, cwd=served, stdout=subprocess.PIPE, process_group=0) as watching:
         assert watching.stdout
         assert "node2: stuck: dhcp" in watching.stdout.readline()
         ledger = Ledger(served / "netboot" / NAME)
@@ -253,16 +253,18 @@ def test_watching_through_a_pipe_prints_a_line_for_each_change(served: Path) -> 
         assert not watching.stdout.read()
 
 
-def test_watching_on_a_terminal_draws_the_table_until_ctrl_c(served: Path) -> None:
+@pytest.mark.parametrize(("term", "told"), [("xterm", "stuck at dhcp"), ("dumb", "node2: stuck: dhcp: ")])
+def test_watching_on_a_terminal_draws_the_table_until_ctrl_c(served: Path, term: str, told: str) -> None:
     watch = f"exec env --default-signal=INT {sys.executable} -m pibake status --watch"
     argv = ["script", "-qec", watch, "/dev/null"]
-    with subprocess.Popen(
-        argv, cwd=served, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    environment = {**os.environ, "TERM": term}
+    with started(
+        argv, cwd=served, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as watching:
         assert watching.stdin
         assert watching.stdout
         seen = ""
-        while "stuck at dhcp" not in seen:
+        while told not in seen:
             seen += watching.stdout.readline()
             assert watching.poll() is None, seen
         watching.stdin.write("\x03")

@@ -79,7 +79,7 @@ def _watch(look: Look, hostname: str) -> None:
 
     screen = view.console()
     try:
-        if not screen.is_terminal:
+        if not screen.is_terminal or screen.is_dumb_terminal:  # a dumb one cannot draw anew
             _follow(look, hostname)
         from rich.console import Group
         from rich.live import Live

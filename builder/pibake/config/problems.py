@@ -147,7 +147,7 @@ def _moved(column: int, left: int, right: int) -> int:
 
 def _cut(line: str, start: int, end: int) -> tuple[str, int, int]:
     """Make a line printable and short, keeping the caret's start in view."""
-    clean = "".join(c if c.isprintable() else " " if c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)
+    clean = "".join(c if c.isprintable() else " " if c == "\t" else "\ufffd" for c in line)
     if len(clean) <= EXCERPT:
         return clean, start, end
     left = max(0, min(start - EXCERPT // 3, len(clean) - EXCERPT))
