@@ -11,6 +11,8 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO := images/out/demo
 # Tests with a command of their own are marked.
 HERE := not cluster and not k3s and not vendors and not flavours
+# A test that hangs says where, and fails: the longest there is, with a base to make first, takes some 12 minutes.
+BOUNDED := -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true --max-worker-restart=0
 
 .PHONY: help
 help: ## List these commands
@@ -55,8 +57,8 @@ test: setup ## Run the linters and every test, with real QEMU boots
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/pytest -n auto --dist loadfile -m 'not boot and $(HERE)'
-	$(BIN)/pytest -n 2 --dist loadfile -m boot
+	$(BIN)/pytest $(BOUNDED) -n auto --dist loadfile -m 'not boot and $(HERE)'
+	$(BIN)/pytest $(BOUNDED) -n 2 --dist loadfile -m boot
 
 .PHONY: test-quick
 test-quick: setup ## Run everything that needs no boot and no base image

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.tools import command, images
+from tests.tools.command import started
 
 from pibake import bases, inventory
 from pibake.cache import Cache
@@ -170,13 +171,13 @@ def test_a_lock_that_is_held_names_its_holder(cache: Cache) -> None:
         "import sys, time; from pathlib import Path; from pibake.cache import Cache; from pibake.progress import Silent\n"
         "with Cache(Path(sys.argv[1])).lock('thing', Silent()): print('held', flush=True); time.sleep(1)"
     )
-    with subprocess.Popen([sys.executable, "-c", script, cache.root], stdout=subprocess.PIPE) as other:
+    with started([sys.executable, "-c", script, cache.root], stdout=subprocess.PIPE) as other:
         assert other.stdout
         other.stdout.readline()
         assert cache.busy("thing")
         log = Log()
         with cache.lock("thing", log):
-            assert other.wait() == 0
+            assert other.wait(20) == 0
     assert log.lines
     assert f"thing: waiting for process {other.pid} " in log.lines[0]
     assert not cache.busy("thing")

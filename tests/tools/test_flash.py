@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.tools import command
 from tests.tools.cards import AS_NOBODY, NOBODY, image, loop, needs_nobody, needs_root, open_to_all, pibake
+from tests.tools.command import started
 from tests.tools.images import MIB, tool
 
 from pibake.errors import VerificationError
@@ -70,13 +71,13 @@ def test_the_question_on_a_terminal_decides(
     target = filled(tmp_path / "b.img", MIB)
     controller, terminal = os.openpty()
     argv = pibake("flash", card_image, target)
-    with subprocess.Popen(argv, stdin=terminal, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+    with started(argv, stdin=terminal, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         os.write(controller, answer)
-        _, err = running.communicate()
+        _, err = running.communicate(timeout=60)
     os.close(controller)
     os.close(terminal)
-    assert b"a file of 1.0 MiB" in err
-    assert b"All that is on it will be lost. Go on? [y/N]" in err
+    assert "a file of 1.0 MiB" in err
+    assert "All that is on it will be lost. Go on? [y/N]" in err
     assert running.returncode == code
     assert (target.stat().st_size == MIB) == bool(code)
 

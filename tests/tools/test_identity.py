@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.tools.command import started
 
 from pibake import identity
 from pibake.identity import Secrets, Wanted
@@ -202,7 +203,7 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_issued(tmp_path: Path) -> N
     before: Secrets | None = None
     for attempt in range(1, 21):
         argv = [sys.executable, "-c", ISSUE, str(folder), str(first)]
-        with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as child:
+        with started(argv, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             child.stdout.readline()
             # the first runs are ended while keys are made and the folder appears, the others between nodes; a busy

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.tools.command import started
 from tests.tools.netns import Place, entered, needs_namespaces, places, switch
 
 from pibake.netboot.values import PROXY, SERVER, Site
@@ -49,14 +50,11 @@ def dhcp(place: Place, folder: Path, *options: str) -> Iterator[None]:
         "dnsmasq", "--keep-in-foreground", "--port=0", "--conf-file=/dev/null", "--user=root", "--pid-file",
         f"--dhcp-leasefile={folder}/leases", "--no-ping", *(options or ("--dhcp-range=10.77.0.100,10.77.0.120",)),
     )  # fmt: skip
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as child:
-        try:
-            for line in child.stderr or ():
-                if "sockets bound" in line or "DHCP" in line:
-                    break
-            yield
-        finally:
-            child.terminate()
+    with started(argv, stderr=subprocess.PIPE) as child:
+        for line in child.stderr or ():
+            if "sockets bound" in line or "DHCP" in line:
+                break
+        yield
 
 
 def ranged(*options: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.tools.command import started
 
 from pibake.errors import PibakeError
 from pibake.serve.engine import Engine, Listens
@@ -188,9 +189,8 @@ def test_a_killed_supervisor_takes_its_engines_along(file: Path, tmp_path: Path)
         "    print(supervisor.states()[0].pid, flush=True)\n"
         "    time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as serve:
+    with started([sys.executable, str(script)], stdout=subprocess.PIPE) as serve:
         assert serve.stdout
         pid = int(serve.stdout.readline())
         assert Path("/proc", str(pid)).exists()
-        serve.kill()
     until(lambda: not Path("/proc", str(pid)).exists())
