@@ -207,9 +207,10 @@ def test_a_node_that_left_a_connection_behind_is_let_in_and_the_old_one_is_ended
 
 
 def test_connections_that_never_ask_for_a_disk_make_room(behind: Behind) -> None:
-    links = [behind.link() for _ in range(gate.TOGETHER + 1)]
-    for link in links:
-        client.receive(link, 18)
+    links = []
+    for _ in range(gate.TOGETHER + 1):
+        links.append(behind.link())
+        client.receive(links[-1], 18)  # each is there before the next one
     links[0].settimeout(5)
     assert closed(links[0])
     for link in links:
