@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,11 @@ from pibake import charts, containers, kubeyaml, payload
 from pibake.cache import made
 from pibake.config.userfiles import fault_of, items
 from pibake.errors import PibakeError, about
+from pibake.fsys import write
 from pibake.image.golden import Payload, PayloadFile, PayloadFolder
 from pibake.kube import addons, kubeadm, vip
 from pibake.kube.k3s import MANIFESTS
-from pibake.pins import FILE, Pins
+from pibake.pins import FILE, Downloads, Pins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,7 +63,7 @@ class Delivery:
         folder = payload.K3S_IMAGES if self.kubernetes.distribution == "k3s" else payload.IMAGES
         files = [
             PayloadFile(f"{folder}/{one.file_name}", one.path, 0o644, one.sha256)
-            for one in containers.obtain(self.images, arch, self._pull)
+            for one in containers.obtain(self.images, arch, self._downloads)
         ]
         return Payload(tuple(files), arch=arch)
 
@@ -108,7 +108,7 @@ class Delivery:
     def manifests(self) -> tuple[addons.Manifest, ...]:
         """The manifests of all add-ons, with the charts that nodes cannot get themselves."""
         inline = {
-            addon.name: charts.chart(addon.name, addon.chart, self._source)
+            addon.name: charts.chart(addon.name, addon.chart, self._downloads)
             for addon in self.plan.addons
             if addon.chart and (addon.chart.file or self.kubernetes.airgap)
         }
@@ -132,13 +132,13 @@ class Delivery:
         for addon in self.plan.addons:
             chart, remote = addon.chart, addon.remote
             inline = chart and chart.repo and self.kubernetes.airgap
-            if chart and inline and not charts.known(addon.name, chart, self._source):
+            if chart and inline and not charts.known(addon.name, chart, self._downloads):
                 yield f"the chart {chart.name} {chart.version} from {chart.repo}"
-            if remote and not charts.known(addon.name, remote, self._source):
+            if remote and not charts.known(addon.name, remote, self._downloads):
                 yield f"the manifest {remote.url} ({addon.name} {remote.version})"
         if self.kubernetes.airgap:
             for name in self._listed:
-                if not containers.known(name, self._pull):
+                if not containers.known(name, self._downloads):
                     yield f"the image {name}"
 
     def unlisted(self) -> tuple[str, ...]:
@@ -155,7 +155,7 @@ class Delivery:
         found = {}
         for addon in self.plan.addons:
             if addon.remote:
-                data = charts.manifest(addon.name, addon.remote, self._source)
+                data = charts.manifest(addon.name, addon.remote, self._downloads)
                 with about(f"add-on {addon.name}"):
                     found[addon.name] = _objects(data, addon.remote.url)
         return found
@@ -166,12 +166,8 @@ class Delivery:
         return Pins(self.plan.folder / FILE, self.cache, self.progress)
 
     @property
-    def _pull(self) -> containers.Pull:
-        return containers.Pull(self._pins, self.cache, self.progress, self.policy)
-
-    @property
-    def _source(self) -> charts.Source:
-        return charts.Source(self._pins, self.cache, self.progress, self.policy)
+    def _downloads(self) -> Downloads:
+        return Downloads(self._pins, self.cache, self.progress, self.policy)
 
     def _bundled(self, arch: str) -> tuple[Path, ...]:
         """Return the manifests of a bundle, which must have what applies them, too."""
@@ -190,11 +186,7 @@ class Delivery:
         data = text.encode()
         digest = hashlib.sha256(data).hexdigest()
         source = made(self.cache.root / "addons") / f"{digest}.yaml"
-        if not source.is_file() or self.cache.sha256(source) != digest:
-            part = source.with_name(f".{digest}.{os.getpid()}")
-            part.touch(PRIVATE)
-            part.write_bytes(data)
-            part.replace(source)
+        write(source, data, PRIVATE)
         return PayloadFile(path, source, PRIVATE, digest)
 
 

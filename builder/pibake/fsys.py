@@ -55,15 +55,26 @@ def store(path: Path, value: Mapping[str, Any]) -> None:
     write(path, json.dumps(value, indent=2) + "\n")
 
 
-def write(path: Path, text: str) -> None:
-    """Write a text so that a reader sees the old one or the new one, and nothing between; one that is there is left alone."""
-    with suppress(OSError, ValueError):
-        if path.read_text("utf-8") == text:  # a full disk is no matter then
+def write(path: Path, content: str | bytes, mode: int = 0o666) -> None:
+    """Write a file so that a reader sees the old one or the new one, and nothing between; the same one is left alone.
+
+    Args:
+        path: the file.
+        content: bytes, or a text, which is written as UTF-8.
+        mode: permissions of a new file, less the umask's.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with suppress(OSError):
+        if path.read_bytes() == data:  # a full disk is no matter then
             return
     temp = path.with_name(f".{path.name}.{os.getpid()}")
-    temp.write_text(text, "utf-8")
-    sync(temp)
-    temp.replace(path)
+    try:
+        temp.touch(mode)
+        temp.write_bytes(data)
+        sync(temp)
+        temp.replace(path)
+    finally:
+        temp.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

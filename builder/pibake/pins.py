@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pibake.errors import PibakeError, VerificationError
-from pibake.fsys import write
+from pibake.fsys import stamp, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pibake.cache import Cache
     from pibake.progress import Progress
+    from pibake.web import Policy
 
 FILE = "addons.lock"
 HEAD = """\
@@ -45,12 +46,13 @@ class Pins:
     path: Path
     cache: Cache
     progress: Progress
-    _known: dict[tuple[str, str], str] | None = field(default=None, repr=False)
+    _known: dict[tuple[str, str], str] = field(default_factory=dict, repr=False)
+    _stamp: list[int] | None = field(default=None, repr=False)
 
     def get(self, name: str, version: str) -> str:
         """Return the sha256 that is pinned; "" if none is."""
-        if self._known is None:
-            self._known = self._read()
+        if (now := stamp(self.path)) != self._stamp:  # another run may have pinned something
+            self._known, self._stamp = self._read(), now
         return self._known.get((name, version), "")
 
     def settle(self, name: str, version: str, sha256: str, source: str) -> None:
@@ -72,8 +74,7 @@ class Pins:
             now = self._read()
             if known := now.get((name, version)):
                 self.refuse(name, version, known, sha256, source)
-            self._known = {**now, (name, version): sha256}
-            self._write(self._known)
+            self._write({**now, (name, version): sha256})
         self.progress.say(
             f"{name} {version}: no one vouches for a digest of {source}. It is trusted on first use: {FILE} keeps the "
             f"sha256 {sha256}, and from now on only that one is taken"
@@ -121,3 +122,13 @@ class Pins:
                 f"{self.path} cannot be written: {error.strerror}",
                 "what nobody vouches for is pinned there: run `pibake build` of the first server once as the owner of that folder",
             ) from error
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """What all downloads of one cluster's add-ons share: where digests are pinned, and where things are kept and shown."""
+
+    pins: Pins
+    cache: Cache
+    progress: Progress
+    policy: Policy | None = None

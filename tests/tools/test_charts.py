@@ -7,12 +7,14 @@ import io
 import json
 import os
 import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from tests.tools import sites
-from tests.tools.httpd import Break, Server, Status
+from tests.tools.httpd import Break, Ok, Server, Status
 from tests.tools.registryd import Gate, Registry
 
 from pibake import charts
@@ -21,7 +23,7 @@ from pibake.charts import content
 from pibake.crew import Crew
 from pibake.errors import FetchError, PibakeError, VerificationError
 from pibake.offers import Remote
-from pibake.pins import FILE, Pins
+from pibake.pins import FILE, Downloads, Pins
 from pibake.plan import ChartRef
 from pibake.progress import Plain
 from pibake.share.artifact import Blob
@@ -108,21 +110,21 @@ def said() -> io.StringIO:
 
 
 @pytest.fixture
-def source(lab: Path, tmp_path: Path, said: io.StringIO) -> charts.Source:
+def source(lab: Path, tmp_path: Path, said: io.StringIO) -> Downloads:
     return fresh(lab, tmp_path / "cache", said)
 
 
-def fresh(lab: Path, cache: Path, said: io.StringIO | None = None) -> charts.Source:
+def fresh(lab: Path, cache: Path, said: io.StringIO | None = None) -> Downloads:
     """Return what another run has, with this cache and this folder of cluster.yaml."""
     where, show = Cache(cache), Plain(said or io.StringIO())
-    return charts.Source(Pins(lab / FILE, where, show), where, show, HURRY)
+    return Downloads(Pins(lab / FILE, where, show), where, show, HURRY)
 
 
-def nothing_kept(source: charts.Source) -> bool:
-    return not list(source.folder.iterdir())
+def nothing_kept(source: Downloads) -> bool:
+    return not list((source.cache.root / "charts").iterdir())
 
 
-def test_a_chart_comes_from_where_the_index_says_once(shop: Shop, source: charts.Source, lab: Path) -> None:
+def test_a_chart_comes_from_where_the_index_says_once(shop: Shop, source: Downloads, lab: Path) -> None:
     data = pack()
     shop.put(data)
     ref = shop.ref(sha256=sha256(data))
@@ -135,14 +137,14 @@ def test_a_chart_comes_from_where_the_index_says_once(shop: Shop, source: charts
     assert not (lab / FILE).exists()
 
 
-def test_an_index_may_name_another_place(shop: Shop, source: charts.Source) -> None:
+def test_an_index_may_name_another_place(shop: Shop, source: Downloads) -> None:
     data = pack()
     shop.server.add("elsewhere/x.tgz", data)
     shop.put(b"not this", at=f"{shop.server.url}elsewhere/x.tgz")
     assert charts.chart("metallb", shop.ref(sha256=sha256(data)), source) == data
 
 
-def test_a_chart_other_than_the_one_that_is_vouched_for_is_refused(shop: Shop, source: charts.Source) -> None:
+def test_a_chart_other_than_the_one_that_is_vouched_for_is_refused(shop: Shop, source: Downloads) -> None:
     shop.put(pack())
     with pytest.raises(
         VerificationError, match=r"add-on metallb: the sha256 of https://.*metallb-0.16.1.tgz"
@@ -152,7 +154,7 @@ def test_a_chart_other_than_the_one_that_is_vouched_for_is_refused(shop: Shop, s
 
 
 def test_without_a_digest_the_first_that_comes_is_pinned_and_another_is_refused(
-    shop: Shop, source: charts.Source, lab: Path, tmp_path: Path, said: io.StringIO
+    shop: Shop, source: Downloads, lab: Path, tmp_path: Path, said: io.StringIO
 ) -> None:
     data, other = pack(), pack(noise=9)
     shop.put(data)
@@ -175,7 +177,7 @@ def test_without_a_digest_the_first_that_comes_is_pinned_and_another_is_refused(
 
 
 def test_what_is_pinned_comes_from_a_warm_cache_without_any_network(
-    shop: Shop, source: charts.Source, lab: Path, tmp_path: Path
+    shop: Shop, source: Downloads, lab: Path, tmp_path: Path
 ) -> None:
     data = pack()
     shop.put(data)
@@ -187,7 +189,22 @@ def test_what_is_pinned_comes_from_a_warm_cache_without_any_network(
     assert len(shop.server.requests) == asked
 
 
-def test_nothing_is_pinned_that_came_over_plain_http(source: charts.Source, lab: Path) -> None:
+def test_two_runs_that_want_one_chart_download_it_once(shop: Shop, lab: Path, tmp_path: Path) -> None:
+    data = pack(noise=400_000)
+    shop.put(data)
+    shop.server.files["/charts/metallb-0.16.1.tgz"].then = Ok(rate=1_000_000)
+    with ThreadPoolExecutor() as crew:
+        first = crew.submit(charts.chart, "metallb", shop.ref(), fresh(lab, tmp_path / "cache"))
+        deadline = time.monotonic() + 10
+        while len(shop.server.requests) < 2:  # the first one is at it
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert charts.chart("metallb", shop.ref(), fresh(lab, tmp_path / "cache")) == data
+        assert first.result() == data
+    assert len(shop.server.requests) == 2
+
+
+def test_nothing_is_pinned_that_came_over_plain_http(source: Downloads, lab: Path) -> None:
     with Server() as server:
         shop, data = Shop(server), pack()
         shop.put(data)
@@ -197,7 +214,7 @@ def test_nothing_is_pinned_that_came_over_plain_http(source: charts.Source, lab:
         assert charts.chart("metallb", shop.ref(sha256=sha256(data)), source) == data
 
 
-def test_a_download_that_is_cut_off_goes_on_where_it_stopped(shop: Shop, source: charts.Source) -> None:
+def test_a_download_that_is_cut_off_goes_on_where_it_stopped(shop: Shop, source: Downloads) -> None:
     data = pack(noise=400_000)
     shop.put(data, Break(150_000), Break(100_000))
     assert charts.chart("metallb", shop.ref(), source) == data
@@ -208,7 +225,7 @@ def test_a_download_that_is_cut_off_goes_on_where_it_stopped(shop: Shop, source:
 
 
 def test_a_chart_or_a_version_that_is_not_there_is_named_with_those_that_are(
-    shop: Shop, source: charts.Source
+    shop: Shop, source: Downloads
 ) -> None:
     for version in ("0.16.0", "0.16.1"):
         shop.put(pack(version=version), version=version)
@@ -223,7 +240,7 @@ def test_a_chart_or_a_version_that_is_not_there_is_named_with_those_that_are(
 @pytest.mark.parametrize(
     "index", [b"<html>not found</html>", b"a: [", b"entries: 7", b"entries: {metallb: [{version: 0.16.1}]}"]
 )
-def test_what_is_no_index_is_said(shop: Shop, source: charts.Source, index: bytes) -> None:
+def test_what_is_no_index_is_said(shop: Shop, source: Downloads, index: bytes) -> None:
     shop.server.add("charts/index.yaml", index)
     with pytest.raises(FetchError, match="is no index of charts"):
         charts.chart("metallb", shop.ref(), source)
@@ -233,7 +250,7 @@ def test_what_is_no_index_is_said(shop: Shop, source: charts.Source, index: byte
     "data", [b"<html>", pack(noise=3000)[:2000], pack(version="0.16.2")], ids=["page", "cut short", "version"]
 )
 def test_what_is_no_chart_of_that_version_is_never_pinned(
-    shop: Shop, source: charts.Source, lab: Path, data: bytes
+    shop: Shop, source: Downloads, lab: Path, data: bytes
 ) -> None:
     shop.put(data)
     with pytest.raises(PibakeError, match=r"is no chart|is version 0.16.2 of the chart, not 0.16.1"):
@@ -242,7 +259,7 @@ def test_what_is_no_chart_of_that_version_is_never_pinned(
     assert not (lab / FILE).exists()
 
 
-def test_a_chart_that_no_object_can_hold_is_refused(shop: Shop, source: charts.Source) -> None:
+def test_a_chart_that_no_object_can_hold_is_refused(shop: Shop, source: Downloads) -> None:
     shop.put(pack(noise=900_000))
     with pytest.raises(PibakeError, match="is what fits into an object"):
         charts.chart("metallb", shop.ref(), source)
@@ -266,7 +283,7 @@ def push(registry: Registry, data: bytes, name: str = "charts/metallb", tag: str
 
 
 def test_a_chart_comes_from_a_public_registry_without_any_password(
-    registry: Registry, source: charts.Source, lab: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, source: Downloads, lab: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = pack(version="0.16.1+up1")
     folder = push(registry, data)
@@ -281,7 +298,7 @@ def test_a_chart_comes_from_a_public_registry_without_any_password(
 
 
 def test_a_registry_that_holds_another_chart_than_is_vouched_for_or_pinned_is_refused(
-    registry: Registry, source: charts.Source, lab: Path, tmp_path: Path
+    registry: Registry, source: Downloads, lab: Path, tmp_path: Path
 ) -> None:
     ref = ChartRef(
         "metallb", f"oci://{registry.address}/{push(registry, pack(version='0.16.1+up1'))}", "0.16.1+up1"
@@ -295,7 +312,7 @@ def test_a_registry_that_holds_another_chart_than_is_vouched_for_or_pinned_is_re
 
 
 def test_a_tag_that_holds_no_chart_and_one_that_is_not_there_are_said(
-    registry: Registry, source: charts.Source
+    registry: Registry, source: Downloads
 ) -> None:
     repository = Repository(Reference.parse(f"{registry.address}/charts/metallb:1"), Crew(), HURRY)
     repository.put(Blob(sha256(b"{}"), 2), io.BytesIO(b"{}"), lambda _: None)
@@ -316,9 +333,7 @@ def test_a_tag_that_holds_no_chart_and_one_that_is_not_there_are_said(
 # manifests
 
 
-def test_a_manifest_is_pinned_like_a_chart(
-    shop: Shop, source: charts.Source, lab: Path, tmp_path: Path
-) -> None:
+def test_a_manifest_is_pinned_like_a_chart(shop: Shop, source: Downloads, lab: Path, tmp_path: Path) -> None:
     shop.server.add("standard-install.yaml", b"kind: List\n")
     remote = Remote(url=f"{shop.server.url}standard-install.yaml", version="v1.6.0")
     assert charts.manifest("gateway-api", remote, source) == b"kind: List\n"
@@ -343,7 +358,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_packed_so_that_the_same_files_give_the_same_bytes(
-    folder: Path, source: charts.Source
+    folder: Path, source: Downloads
 ) -> None:
     ref = ChartRef("my-app", file=folder)
     data = charts.chart("my-app", ref, source)
@@ -389,7 +404,7 @@ def test_a_folder_without_a_sound_description_is_no_chart(folder: Path, text: st
     ],
 )
 def test_a_lock_file_that_is_damaged_is_said_at_its_line(
-    source: charts.Source, lab: Path, text: str, message: str
+    source: Downloads, lab: Path, text: str, message: str
 ) -> None:
     (lab / FILE).write_text(text)
     with pytest.raises(PibakeError, match=message):

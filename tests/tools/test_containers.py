@@ -21,7 +21,7 @@ from pibake import arch, containers
 from pibake.cache import Cache
 from pibake.containers.name import Name
 from pibake.errors import FetchError, PibakeError, VerificationError
-from pibake.pins import FILE, Pins
+from pibake.pins import FILE, Downloads, Pins
 from pibake.progress import Plain
 from pibake.web import Policy
 
@@ -115,16 +115,16 @@ def store(registry: Registry) -> Store:
 
 
 @pytest.fixture
-def pull(tmp_path: Path) -> containers.Pull:
+def pull(tmp_path: Path) -> Downloads:
     return fresh(tmp_path)
 
 
-def fresh(tmp_path: Path, cache: str = "cache") -> containers.Pull:
+def fresh(tmp_path: Path, cache: str = "cache") -> Downloads:
     where, show = Cache(tmp_path / cache), Plain(io.StringIO())
-    return containers.Pull(Pins(tmp_path / FILE, where, show), where, show, HURRY)
+    return Downloads(Pins(tmp_path / FILE, where, show), where, show, HURRY)
 
 
-def get(name: str, pull: containers.Pull, arch: str = "arm64") -> Archive:
+def get(name: str, pull: Downloads, arch: str = "arm64") -> Archive:
     [found] = containers.obtain([name], arch, pull)
     return found
 
@@ -160,7 +160,7 @@ def containerd(folder: Path) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("style", [OCI, DOCKER], ids=["oci", "docker"])
 def test_containerd_imports_what_was_pulled_under_the_name_that_pods_use(
-    store: Store, pull: containers.Pull, tmp_path: Path, style: str
+    store: Store, pull: Downloads, tmp_path: Path, style: str
 ) -> None:
     images = store.many("v1", style)
     archive = get(f"{store.image}:v1", pull)
@@ -179,7 +179,7 @@ def test_containerd_imports_what_was_pulled_under_the_name_that_pods_use(
 
 
 def test_an_image_with_a_digest_is_known_by_it_and_by_its_tag(
-    store: Store, pull: containers.Pull, tmp_path: Path
+    store: Store, pull: Downloads, tmp_path: Path
 ) -> None:
     store.many("v1")
     get(f"{store.image}:v1", pull)
@@ -193,7 +193,7 @@ def test_an_image_with_a_digest_is_known_by_it_and_by_its_tag(
 
 
 def test_each_architecture_gets_its_own_image_and_nothing_of_the_others(
-    store: Store, pull: containers.Pull
+    store: Store, pull: Downloads
 ) -> None:
     images = store.many("v1")
     for name, platform in (("arm64", "linux/arm64/v8"), ("armhf", "linux/arm/v7")):
@@ -205,11 +205,11 @@ def test_each_architecture_gets_its_own_image_and_nothing_of_the_others(
         for path, data in found.items():
             if path.startswith("blobs/"):
                 assert path == f"blobs/sha256/{sha256(data)}"
-    assert not list(pull.folder("layers").iterdir())
+    assert not list((pull.cache.root / "containers/layers").iterdir())
 
 
 def test_a_board_of_32_bits_takes_an_older_image_where_there_is_no_better(
-    store: Store, pull: containers.Pull
+    store: Store, pull: Downloads
 ) -> None:
     images = store.many("v1", platforms=("linux/arm/v6", "linux/amd64"))
     assert f"blobs/sha256/{images['linux/arm/v6']['digest'][7:]}" in contents(
@@ -219,7 +219,7 @@ def test_a_board_of_32_bits_takes_an_older_image_where_there_is_no_better(
 
 @pytest.mark.parametrize("single", [True, False], ids=["one manifest", "an index"])
 def test_an_image_for_other_processors_only_is_refused_with_those_it_is_for(
-    store: Store, pull: containers.Pull, single: bool
+    store: Store, pull: Downloads, single: bool
 ) -> None:
     if single:
         store.one("linux/amd64", tag="v1")
@@ -232,13 +232,13 @@ def test_an_image_for_other_processors_only_is_refused_with_those_it_is_for(
 
 
 def test_an_image_without_an_index_is_taken_by_what_its_configuration_says(
-    store: Store, pull: containers.Pull
+    store: Store, pull: Downloads
 ) -> None:
     image = store.one("linux/arm64", tag="v1")
     assert f"blobs/sha256/{image['digest'][7:]}" in contents(get(f"{store.image}:v1", pull))
 
 
-def test_a_second_run_asks_nobody(store: Store, pull: containers.Pull, tmp_path: Path) -> None:
+def test_a_second_run_asks_nobody(store: Store, pull: Downloads, tmp_path: Path) -> None:
     store.many("v1")
     store.one("linux/arm64", tag="v2")
     names = [f"{store.image}:v1", f"{store.image}:v2"]
@@ -248,7 +248,7 @@ def test_a_second_run_asks_nobody(store: Store, pull: containers.Pull, tmp_path:
 
 
 def test_a_tag_that_was_moved_stays_what_it_was_and_says_so_when_that_is_gone(
-    store: Store, pull: containers.Pull, tmp_path: Path
+    store: Store, pull: Downloads, tmp_path: Path
 ) -> None:
     store.many("v1")
     first = get(f"{store.image}:v1", pull)
@@ -256,7 +256,7 @@ def test_a_tag_that_was_moved_stays_what_it_was_and_says_so_when_that_is_gone(
     assert f"{store.image} v1 {pinned}\n" in (tmp_path / FILE).read_text()
     store.many("v1")
     assert get(f"{store.image}:v1", fresh(tmp_path, "another")) == containers.Archive(
-        first.file_name, fresh(tmp_path, "another").folder() / first.path.name, first.sha256
+        first.file_name, fresh(tmp_path, "another").cache.root / "containers" / first.path.name, first.sha256
     )
     store.ask("DELETE", f"/v2/{store.name}/manifests/sha256:{pinned}", b"")
     store.registry.stop()
@@ -275,36 +275,36 @@ def test_a_pull_that_is_cut_off_goes_on_with_the_layers_that_are_missing(
         pull = fresh(tmp_path)
         with pytest.raises(FetchError, match="gave up after 3 attempts"):
             get(name, pull)
-        assert not list(pull.folder().glob("*.tar"))
+        assert not list(pull.cache.root.glob("containers/*.tar"))
         # another repository's image has that layer, too, and takes nothing away when it is packed meanwhile
         other = Store(store.registry, "metallb/speaker")
         other.one("linux/arm64", tag="v1")
         get(f"{other.image}:v1", fresh(tmp_path))
-        assert len(list(pull.folder("layers").glob("*/*"))) == 1
+        assert len(list((pull.cache.root / "containers/layers").glob("*/*"))) == 1
         before = store.registry.downloads()
         gate.faults.clear()
         get(name, fresh(tmp_path))
         assert store.registry.downloads() == before + 1
 
 
-def test_a_layer_that_is_not_what_the_manifest_says_is_refused(store: Store, pull: containers.Pull) -> None:
+def test_a_layer_that_is_not_what_the_manifest_says_is_refused(store: Store, pull: Downloads) -> None:
     store.one("linux/arm64", tag="v1")
     data = layer("etc/shared", b"the same")
     store.registry.blob(sha256(data)).write_bytes(data[:-1] + b"x")
     with pytest.raises(VerificationError, match="for a layer") as caught:
         get(f"{store.image}:v1", pull)
     assert "push again" not in caught.value.hint
-    assert not list(pull.folder().glob("*.tar"))
+    assert not list(pull.cache.root.glob("containers/*.tar"))
 
 
-def test_the_same_image_gives_the_same_archive(store: Store, pull: containers.Pull, tmp_path: Path) -> None:
+def test_the_same_image_gives_the_same_archive(store: Store, pull: Downloads, tmp_path: Path) -> None:
     store.many("v1")
     assert (
         get(f"{store.image}:v1", pull).sha256 == get(f"{store.image}:v1", fresh(tmp_path, "another")).sha256
     )
 
 
-def test_what_is_no_image_is_said(store: Store, pull: containers.Pull, tmp_path: Path) -> None:
+def test_what_is_no_image_is_said(store: Store, pull: Downloads, tmp_path: Path) -> None:
     store.manifest(
         {"config": store.blob(b"{}", "application/vnd.cncf.helm.config.v1+json")}, MANIFEST[OCI], "v1"
     )
@@ -334,6 +334,6 @@ def test_names_mean_what_docker_takes_them_for(text: str, host: str, known_as: l
 
 
 @pytest.mark.parametrize("text", ["", "Busybox", "a b", "quay.io/a/b:v1@sha512:00", "quay.io/"])
-def test_what_is_no_name_is_refused(text: str, pull: containers.Pull) -> None:
+def test_what_is_no_name_is_refused(text: str, pull: Downloads) -> None:
     with pytest.raises(PibakeError, match="is not the name of a container image"):
         containers.obtain([text], "arm64", pull)

@@ -23,29 +23,11 @@ from pibake.offers import Remote
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pibake.cache import Cache
-    from pibake.pins import Pins
+    from pibake.pins import Downloads
     from pibake.plan import ChartRef
-    from pibake.progress import Progress
-    from pibake.web import Policy
 
 INLINE = 1 << 20
 """Bytes that a chart may have, as base64: helm-controller keeps it in a ConfigMap, which takes no more."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """What all downloads of one cluster's add-ons share."""
-
-    pins: Pins
-    cache: Cache
-    progress: Progress
-    policy: Policy | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the cache, which may not be there yet."""
-        return self.cache.root / "charts"
 
 
 @dataclass(frozen=True)
@@ -56,19 +38,19 @@ class Arriving:
     version: str
     sha256: str
     ending: str
-    source: Source
+    downloads: Downloads
 
     @property
     def part(self) -> Path:
         """Where it is while it comes."""
         version = re.sub(r"[^0-9A-Za-z.+-]", "_", self.version)
-        return made(self.source.folder) / f"{self.addon}-{version}{self.ending}"
+        return made(_folder(self.downloads)) / f"{self.addon}-{version}{self.ending}"
 
     def download(self, url: str) -> Path:
         """Get it from a web server."""
-        source = self.source
         got = fetch.file(
-            url, self.part, self.sha256, origin=f"the add-on {self.addon}", progress=source.progress, policy=source.policy
+            url, self.part, self.sha256, origin=f"the add-on {self.addon}",
+            progress=self.downloads.progress, policy=self.downloads.policy,
         )  # fmt: skip
         return self.keep(got, url)
 
@@ -78,11 +60,11 @@ class Arriving:
             if self.ending == ".tgz":
                 _agree(self, origin)
             if not self.sha256:
-                self.source.pins.settle(self.addon, self.version, sha256, origin)
+                self.downloads.pins.settle(self.addon, self.version, sha256, origin)
         except PibakeError:
             self.part.unlink(missing_ok=True)
             raise
-        path = self.source.folder / f"{sha256}{self.ending}"
+        path = _folder(self.downloads) / f"{sha256}{self.ending}"
         self.part.replace(path)
         return path
 
@@ -95,7 +77,7 @@ def _agree(file: Arriving, origin: str) -> None:
         )
 
 
-def chart(addon: str, ref: ChartRef, source: Source) -> bytes:
+def chart(addon: str, ref: ChartRef, downloads: Downloads) -> bytes:
     """Return an add-on's chart as a .tgz, from the cache, from the user's files, or downloaded.
 
     Raises:
@@ -104,7 +86,7 @@ def chart(addon: str, ref: ChartRef, source: Source) -> bytes:
         PibakeError: it is no chart, or too large for what installs it.
     """
     with about(f"add-on {addon}"):
-        data = content.packed(ref.file) if ref.file else _chart(addon, ref, source).read_bytes()
+        data = content.packed(ref.file) if ref.file else _obtained(addon, ref, downloads).read_bytes()
         if (size := 4 * -(-len(data) // 3)) > INLINE:
             raise PibakeError(
                 f"the chart {ref.name or ref.file} has {len(data)} bytes, {size} as text, and {INLINE} is what fits into an object",
@@ -113,29 +95,38 @@ def chart(addon: str, ref: ChartRef, source: Source) -> bytes:
         return data
 
 
-def manifest(addon: str, remote: Remote, source: Source) -> bytes:
+def manifest(addon: str, remote: Remote, downloads: Downloads) -> bytes:
     """Return a manifest that somebody publishes; as `chart`."""
     with about(f"add-on {addon}"):
-        if found := known(addon, remote, source):
-            return found.read_bytes()
-        with source.cache.lock(f"manifest-{addon}", source.progress):
-            file = Arriving(addon, remote.version, remote.sha256, ".yaml", source)
-            return file.download(remote.url).read_bytes()
+        return _obtained(addon, remote, downloads).read_bytes()
 
 
-def known(addon: str, ref: ChartRef | Remote, source: Source) -> Path | None:
+def known(addon: str, ref: ChartRef | Remote, downloads: Downloads) -> Path | None:
     """Return an add-on's chart or manifest if the cache has the right one; it is hashed again only if it was touched."""
-    wanted = ref.sha256 or source.pins.get(addon, ref.version)
-    path = source.folder / f"{wanted}{'.yaml' if isinstance(ref, Remote) else '.tgz'}"
-    return path if wanted and path.is_file() and source.cache.sha256(path) == wanted else None
+    wanted = ref.sha256 or downloads.pins.get(addon, ref.version)
+    path = _folder(downloads) / f"{wanted}{_ending(ref)}"
+    return path if wanted and path.is_file() and downloads.cache.sha256(path) == wanted else None
 
 
-def _chart(addon: str, ref: ChartRef, source: Source) -> Path:
-    """Return the chart of a repository, from the cache or downloaded."""
-    if found := known(addon, ref, source):
+def _obtained(addon: str, ref: ChartRef | Remote, downloads: Downloads) -> Path:
+    """Return a chart of a repository, or a manifest, from the cache or downloaded."""
+    if found := known(addon, ref, downloads):
         return found
-    file = Arriving(addon, ref.version, ref.sha256, ".tgz", source)
-    with source.cache.lock(f"chart-{addon}", source.progress):
+    file = Arriving(addon, ref.version, ref.sha256, _ending(ref), downloads)
+    with downloads.cache.lock(f"addon-{addon}", downloads.progress):
+        if found := known(addon, ref, downloads):  # another run got it meanwhile
+            return found
+        if isinstance(ref, Remote):
+            return file.download(ref.url)
         if ref.repo.startswith("oci://"):
             return origins.from_registry(ref, file)
         return origins.from_repository(ref, file)
+
+
+def _ending(ref: ChartRef | Remote) -> str:
+    return ".yaml" if isinstance(ref, Remote) else ".tgz"
+
+
+def _folder(downloads: Downloads) -> Path:
+    """Return the folder of the cache, which may not be there yet."""
+    return downloads.cache.root / "charts"

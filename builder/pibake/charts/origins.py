@@ -33,10 +33,10 @@ _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 def from_repository(ref: ChartRef, file: Arriving) -> Path:
     """Download a chart from where the index.yaml of its repository says it is."""
-    source, url = file.source, f"{ref.repo.rstrip('/')}/index.yaml"
-    with source.progress.task(f"look up {ref.name} {ref.version}", unit="%") as task:
+    downloads, url = file.downloads, f"{ref.repo.rstrip('/')}/index.yaml"
+    with downloads.progress.task(f"look up {ref.name} {ref.version}", unit="%") as task:
         task.update(0, note=url)
-        text = fetch.small(url, source.policy, INDEX, only_https=not file.sha256)
+        text = fetch.small(url, downloads.policy, INDEX, only_https=not file.sha256)
         place = _place(text, ref, url)
     return file.download(urljoin(url, place))
 
@@ -69,16 +69,19 @@ def from_registry(ref: ChartRef, file: Arriving) -> Path:
     """Download a chart from an OCI registry, where its tag is its version with `_` for `+`."""
     from pibake.share.registry import Repository  # noqa: PLC0415 - two tenths of a second that only a registry should cost
 
-    source = file.source
+    downloads = file.downloads
     name = f"{ref.repo.removeprefix('oci://').rstrip('/')}/{ref.name}:{ref.version.replace('+', '_')}"
-    repository = Repository(Reference.parse(name), Crew(), source.policy, ours=False)
+    repository = Repository(Reference.parse(name), Crew(), downloads.policy, ours=False)
     layer = _layer(repository.manifest(), name)
     if file.sha256 and layer.sha256 != file.sha256:
         raise VerificationError(
             f"the sha256 of {name}", expected=file.sha256, got=layer.sha256, source=f"the add-on {file.addon}",
             hint="the registry has another chart under this version than the one that is meant",
         )  # fmt: skip
-    with source.progress.task(f"download {name}", total=layer.size) as task, file.part.open("w+b") as target:
+    with (
+        downloads.progress.task(f"download {name}", total=layer.size) as task,
+        file.part.open("w+b") as target,
+    ):
         repository.get(layer, target, f"the chart {name}", Meter(task).add)
     return file.keep(layer.sha256, f"oci://{name}")
 

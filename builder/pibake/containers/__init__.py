@@ -26,18 +26,15 @@ from pibake.containers import manifest as manifests
 from pibake.containers.name import Name
 from pibake.crew import Crew
 from pibake.errors import FetchError, about
-from pibake.fsys import delete, sync
+from pibake.fsys import delete, sync, write
 from pibake.share.artifact import LARGEST, Blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from pibake.cache import Cache
-    from pibake.pins import Pins
-    from pibake.progress import Progress
+    from pibake.pins import Downloads
     from pibake.share.registry import Repository
-    from pibake.web import Policy
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -54,21 +51,7 @@ class Archive:
     sha256: str
 
 
-@dataclass(frozen=True)
-class Pull:
-    """What all images of one run share: where digests are pinned, and where things are kept and shown."""
-
-    pins: Pins
-    cache: Cache
-    progress: Progress
-    policy: Policy | None = None
-
-    def folder(self, *parts: str) -> Path:
-        """Return a folder of the cache."""
-        return made(self.cache.root.joinpath("containers", *parts))
-
-
-def obtain(names: Iterable[str], arch: str, pull: Pull) -> tuple[Archive, ...]:
+def obtain(names: Iterable[str], arch: str, downloads: Downloads) -> tuple[Archive, ...]:
     """Return images for an architecture, from the cache or from their registries.
 
     A tag can be moved: what it stood for when it came first is pinned, and from then on that is taken.
@@ -76,7 +59,7 @@ def obtain(names: Iterable[str], arch: str, pull: Pull) -> tuple[Archive, ...]:
     Args:
         names: of the images.
         arch: Debian's name of the architecture, "arm64" or "armhf".
-        pull: where to put things.
+        downloads: what all of a run share.
 
     Raises:
         FetchError: there is no such image, or none for this architecture, or it could not be had.
@@ -85,16 +68,19 @@ def obtain(names: Iterable[str], arch: str, pull: Pull) -> tuple[Archive, ...]:
     """
     found = []
     for name in dict.fromkeys(map(Name.parse, names)):
-        with about(f"image {name.written}"), pull.cache.lock(f"image-{name.repository}", pull.progress):
-            found.append(_Image(name, arch, pull).obtain())
+        with (
+            about(f"image {name.written}"),
+            downloads.cache.lock(f"image-{name.repository}", downloads.progress),
+        ):
+            found.append(_Image(name, arch, downloads).obtain())
     return tuple(found)
 
 
-def known(name: str, pull: Pull) -> bool:
+def known(name: str, downloads: Downloads) -> bool:
     """Return whether an image has been packed before, for one architecture at least, so that nobody need be asked for it."""
     found = Name.parse(name)
-    pinned = found.reference.sha256 or pull.pins.get(found.repository, found.reference.tag)
-    return bool(pinned) and any(pull.cache.root.glob(f"containers/*-{_key(found)}.tar"))
+    pinned = found.reference.sha256 or downloads.pins.get(found.repository, found.reference.tag)
+    return bool(pinned) and any(downloads.cache.root.glob(f"containers/*-{_key(found)}.tar"))
 
 
 def _key(name: Name) -> str:
@@ -107,19 +93,23 @@ class _Image:
 
     name: Name
     arch: str
-    pull: Pull
+    downloads: Downloads
     crew: Crew = field(default_factory=Crew)
+
+    def folder(self, *parts: str) -> Path:
+        """Return a folder of the cache."""
+        return made(self.downloads.cache.root.joinpath("containers", *parts))
 
     def obtain(self) -> Archive:
         digest, manifest = self.platform(*self.meant())
-        path = self.pull.folder() / f"{digest}-{_key(self.name)}.tar"
+        path = self.folder() / f"{digest}-{_key(self.name)}.tar"
         if not path.is_file():
             self.pack(path, digest, manifest)
-        return Archive(self.name.file_name, path, self.pull.cache.sha256(path))
+        return Archive(self.name.file_name, path, self.downloads.cache.sha256(path))
 
     def meant(self) -> tuple[str, dict[str, Any]]:
         """Return digest and content of the manifest that the name stands for: an image's, or an index."""
-        reference, pins = self.name.reference, self.pull.pins
+        reference, pins = self.name.reference, self.downloads.pins
         if reference.sha256:
             return reference.sha256, self.manifest(reference.sha256)
         if pinned := pins.get(self.name.repository, reference.tag):
@@ -168,36 +158,33 @@ class _Image:
 
     def kept(self, digest: str) -> bytes | None:
         """Return a small blob that came before, if it is sound."""
-        path = self.pull.folder("manifests") / digest
+        path = self.folder("manifests") / digest
         data = path.read_bytes() if path.is_file() else b""
         return data if hashlib.sha256(data).hexdigest() == digest else None
 
     def keep(self, digest: str, data: bytes) -> None:
         """Keep a small blob."""
-        path = self.pull.folder("manifests") / digest
-        part = path.with_name(f".{digest}.{os.getpid()}")
-        part.write_bytes(data)
-        part.replace(path)
+        write(self.folder("manifests") / digest, data)
 
     def repository(self, digest: str = "") -> Repository:
         """Return the image's repository, to be asked for one manifest."""
         from pibake.share.registry import Repository  # noqa: PLC0415 - two tenths of a second that only pulling should cost
 
         reference = replace(self.name.reference, sha256=digest) if digest else self.name.reference
-        return Repository(reference, self.crew, self.pull.policy, ours=False)
+        return Repository(reference, self.crew, self.downloads.policy, ours=False)
 
     def pack(self, path: Path, digest: str, manifest: dict[str, Any]) -> None:
         """Get what the image is made of, and put it into an archive."""
         config, *layers = manifests.blobs(manifest)
         small = {digest: self.kept(digest) or b"", config.sha256: self.configuration(config)}
         # the repository's own, as the lock is: the image of another may have some of these layers as well
-        folder = self.pull.folder("layers", quote(self.name.repository, safe=""))
+        folder = self.folder("layers", quote(self.name.repository, safe=""))
         why = f"pull {self.name.written}"
         missing = [layer for layer in layers if not (folder / layer.sha256).is_file()]
         space.need(folder, sum(layer.size for layer in (*layers, *missing)), why)
         part = path.with_name(f".{path.name}.part")
         with (
-            self.pull.progress.task(why, total=sum(layer.size for layer in missing)) as task,
+            self.downloads.progress.task(why, total=sum(layer.size for layer in missing)) as task,
             space.room(part, why),
         ):
             self.crew.task, self.crew.done = task, 0
