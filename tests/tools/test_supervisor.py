@@ -127,6 +127,17 @@ def test_an_engine_that_is_never_ready_is_an_error_after_its_time(tmp_path: Path
     assert caught.value.hint == "did not serve within 0.2 s"
 
 
+def test_an_engine_that_cannot_be_looked_at_is_an_error_and_is_not_waited_for() -> None:
+    def look(_: int) -> bool:
+        raise ValueError("this is no table of sockets")
+
+    with (
+        pytest.raises(PibakeError, match="cannot start x: this is no table of sockets"),
+        Supervisor([Engine("x", ("sleep", "60"), look)]),
+    ):
+        pass
+
+
 def test_a_program_that_is_not_installed_is_named(tmp_path: Path) -> None:
     with (
         pytest.raises(PibakeError, match="no-such-engine is not installed; it is needed to start x"),

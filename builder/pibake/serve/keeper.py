@@ -112,8 +112,8 @@ class Keeper:
                 problem = self._live()
             except PibakeError as fault:  # the program is not there, or is not to be made ready
                 problem, self._fault = fault.message, self._fault or fault
-            except OSError as fault:
-                problem = str(fault)
+            except Exception as fault:  # noqa: BLE001 - whoever waits for this engine would wait for ever
+                problem = f"{type(fault).__name__}: {fault}"
                 self._fault = self._fault or PibakeError(f"cannot start {self.engine.name}: {fault}")
             if self._stop.is_set():
                 break
