@@ -26,6 +26,7 @@ from pibake.image.golden import golden
 from pibake.pins import FILE
 from pibake.plan import BaseRef, plan
 from pibake.progress import Silent
+from pibake.web import Policy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -268,8 +269,9 @@ addons:
 
 @pytest.mark.parametrize("kind", ["k3s", "kubeadm"])
 def test_with_airgap_every_member_has_the_images_and_a_second_run_needs_no_network(
-    kind: str, registry: Registry, small_base: Path, tmp_path: Path
+    kind: str, registry: Registry, small_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("pibake.share.registry.PATIENCE", Policy(attempts=2, backoff=0.01))
     store = Store(registry)
     store.many("v1")
     store.one("linux/arm64", tag="v2")

@@ -7,12 +7,12 @@ import json
 import os
 import stat
 import subprocess
-import sys
 import tarfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.tools import command
 from tests.tools.test_release import elf
 
 from pibake import identity
@@ -63,10 +63,7 @@ class Cluster:
 
     def pibake(self, *argv: str, status: int = 0) -> str:
         env = {**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), "TMPDIR": str(self.folder)}
-        done = subprocess.run(
-            [sys.executable, "-m", "pibake", "-v", *argv], cwd=self.folder, env=env, text=True,
-            capture_output=True, check=False,
-        )  # fmt: skip
+        done = command.run("-v", *argv, cwd=self.folder, env=env)
         assert done.returncode == status, done.stderr
         self.said += done.stdout + done.stderr
         return done.stdout
