@@ -11,7 +11,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO := images/out/demo
 # Tests with a command of their own are marked.
 HERE := not cluster and not k3s and not vendors and not flavours
-# A test that hangs says where, and fails: the longest there is, with a base to make first, takes some 12 minutes.
+# A test that hangs says where, and fails; no boot may take longer than 15 minutes.
 BOUNDED := -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true --max-worker-restart=0
 
 .PHONY: help

@@ -6,7 +6,6 @@ bar with rate and remaining time; on a pipe, a plain line every few seconds; in 
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL = 5.0
 """Seconds between two plain lines about the same task."""
-DUMB = frozenset({"dumb", "unknown"})
-"""What TERM says of a terminal on which rich draws nothing, because no line of it can be drawn anew."""
 
 
 class Task(Protocol):
@@ -212,5 +209,7 @@ def for_stream(stream: TextIO, *, quiet: bool = False) -> Progress:
     """Return the right kind of progress for a stream: bars on a terminal that can draw anew, plain lines elsewhere."""
     if quiet:
         return Silent()
-    dumb = os.environ.get("TERM", "").lower() in DUMB
-    return Bars(stream) if stream.isatty() and not dumb else Plain(stream)
+    if not stream.isatty():
+        return Plain(stream)
+    bars = Bars(stream)
+    return Plain(stream) if bars.console.is_dumb_terminal else bars

@@ -240,9 +240,9 @@ def test_a_daemon_that_loses_what_it_is_told_first_is_told_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nbd, "GREETING", 0.1)
-    with played(tmp_path / "qmp", [lambda _: b"", lambda _: b'{"return": []}\n']):  # noqa: SIM117 - what is asked
-        with nbd.monitored(tmp_path / "qmp") as monitor:
-            assert monitor.ask("query-block-exports") == []
+    answers = [lambda _: b"", lambda _: b'{"return": []}\n']
+    with played(tmp_path / "qmp", answers), nbd.monitored(tmp_path / "qmp") as monitor:
+        assert monitor.ask("query-block-exports") == []
 
 
 def test_a_daemon_that_never_answers_is_said_to_do_so(

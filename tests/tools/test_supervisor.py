@@ -132,7 +132,7 @@ def test_an_engine_that_cannot_be_looked_at_is_an_error_and_is_not_waited_for() 
         raise ValueError("this is no table of sockets")
 
     with (
-        pytest.raises(PibakeError, match="cannot start x: this is no table of sockets"),
+        pytest.raises(PibakeError, match="cannot start x: ValueError: this is no table of sockets"),
         Supervisor([Engine("x", ("sleep", "60"), look)]),
     ):
         pass

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pibake.errors import CommandFailed, PibakeError
+from pibake.log import log
 from pibake.run import end, find, spawn
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class Keeper:
                 problem, self._fault = fault.message, self._fault or fault
             except Exception as fault:  # noqa: BLE001 - whoever waits for this engine would wait for ever
                 problem = f"{type(fault).__name__}: {fault}"
-                self._fault = self._fault or PibakeError(f"cannot start {self.engine.name}: {fault}")
+                self._fault = self._fault or PibakeError(f"cannot start {self.engine.name}: {problem}")
+                log.debug("%s: %s", self.engine.name, problem, exc_info=True)
             if self._stop.is_set():
                 break
             if not problem:  # it was asked to start again
